@@ -1,0 +1,2 @@
+//! BTF and .BTF.ext as bytes: read, index, write, dump.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Reproducible packages of minimized BTF, and reading one.

@@ -1,0 +1,1 @@
+//! Which kernel: identity, kernels.lock, packages, images, store.

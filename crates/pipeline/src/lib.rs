@@ -1,0 +1,1 @@
+//! YAML to plan to run: steps, events, plugin host, reports.

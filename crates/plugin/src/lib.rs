@@ -1,0 +1,1 @@
+//! The plugin protocol: messages, and a small SDK.

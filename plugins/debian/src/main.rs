@@ -1,0 +1,3 @@
+//! Kernel packages of Debian through apt.
+
+fn main() {}

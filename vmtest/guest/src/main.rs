@@ -1,0 +1,3 @@
+//! PID 1 of the virtual machine: relocates and loads through libbpf.
+
+fn main() {}

@@ -1,0 +1,114 @@
+//! Every developer task in one table; CI runs nothing else.
+//!
+//! `cargo xtask` lists the tasks. The tasks know no code of ours: they install what is missing, call cargo, and run
+//! the program that was built.
+#![forbid(unsafe_code)]
+
+mod guest;
+mod packages;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use xshell::Shell;
+
+/// What a task answers: the exit code, or the error that stopped it.
+type Outcome = Result<ExitCode, Error>;
+type Error = Box<dyn std::error::Error>;
+
+struct Task {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&Shell, &[String]) -> Outcome,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "run",
+        arguments: "FILE [ARG…]",
+        about: "install what is missing, build, and run a pipeline: all of `btfpipe run`'s arguments",
+        run: run::run,
+    },
+    Task {
+        name: "test",
+        arguments: "[--quick]",
+        about: "format, lints, tests, then the parts with real kernels and boots (--quick leaves these out)",
+        run: test::test,
+    },
+    Task {
+        name: "tidy",
+        arguments: "",
+        about: "check the layout: who may depend on whom, names, file sizes",
+        run: test::tidy,
+    },
+    Task {
+        name: "guest",
+        arguments: "",
+        about: "build the static program that runs as PID 1 of the virtual machines; prints its path",
+        run: guest::guest,
+    },
+    Task {
+        name: "packages",
+        arguments: "",
+        about: "say which Debian packages the other tasks need and which are missing; installs nothing",
+        run: packages::list,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(task) = arguments
+        .first()
+        .and_then(|name| TASKS.iter().find(|task| task.name == name))
+    else {
+        return usage(arguments.first());
+    };
+    match in_workspace().and_then(|shell| (task.run)(&shell, &arguments[1..])) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask {}: {error}", task.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A shell at the root of the workspace, wherever the task was called from.
+fn in_workspace() -> Result<Shell, Error> {
+    let shell = Shell::new()?;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .ok_or("xtask has no workspace")?;
+    shell.change_dir(root);
+    Ok(shell)
+}
+
+fn usage(asked: Option<&String>) -> ExitCode {
+    let wide = TASKS
+        .iter()
+        .map(|task| task.name.len() + task.arguments.chars().count())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::from("cargo xtask TASK\n\n");
+    for Task {
+        name,
+        arguments,
+        about,
+        ..
+    } in TASKS
+    {
+        let pad = wide - name.len() - arguments.chars().count();
+        text.push_str(&format!("  {name} {arguments}{:pad$}  {about}\n", ""));
+    }
+    match asked.map(String::as_str) {
+        None | Some("help" | "--help" | "-h") => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Some(name) => {
+            eprint!("no task \"{name}\"\n\n{text}");
+            ExitCode::from(2)
+        }
+    }
+}

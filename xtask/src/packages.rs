@@ -1,0 +1,171 @@
+//! Which Debian packages a task needs, which are missing, and installing exactly those.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use xshell::Shell;
+
+use crate::{Error, Outcome};
+
+/// A Debian package, and how to see that what it brings is there, whoever installed it.
+pub struct Package {
+    name: &'static str,
+    why: &'static str,
+    has: Has,
+}
+
+enum Has {
+    Command(&'static str),
+    /// Any of these; `{multiarch}` stands for the folder of the machine's libraries.
+    File(&'static [&'static str]),
+}
+
+const fn package(name: &'static str, why: &'static str, has: Has) -> Package {
+    Package { name, why, has }
+}
+
+/// What building btfpipe and running a pipeline needs.
+pub const RUN: &[Package] = &[
+    package("gcc", "links Rust programs, builds libbpf", Has::Command("cc")),
+    package("libc6-dev", "C headers", Has::File(&["/usr/include/stdio.h"])),
+    package("make", "builds libbpf", Has::Command("make")),
+    package("pkg-config", "builds libbpf", Has::Command("pkg-config")),
+    package(
+        "libelf-dev",
+        "static libelf for the guest",
+        Has::File(&["/usr/lib/{multiarch}/libelf.a"]),
+    ),
+    package(
+        "zlib1g-dev",
+        "static zlib for the guest",
+        Has::File(&["/usr/lib/{multiarch}/libz.a"]),
+    ),
+    package(
+        "linux-libc-dev",
+        "kernel headers for BPF programs",
+        Has::File(&["/usr/include/linux/bpf.h"]),
+    ),
+    package(
+        "libbpf-dev",
+        "bpf_helpers.h and friends",
+        Has::File(&["/usr/include/bpf/bpf_helpers.h"]),
+    ),
+    package("clang", "compiles BPF programs", Has::Command("clang")),
+    package(
+        "qemu-system-x86",
+        "boots the kernels",
+        Has::Command("qemu-system-x86_64"),
+    ),
+    package("apt", "fetches kernel packages", Has::Command("apt-get")),
+];
+
+/// What the tests need beyond [`RUN`].
+pub const TEST: &[Package] = &[
+    package("bpftool", "the judge of minimized BTFs", Has::Command("bpftool")),
+    package(
+        "libbpf-tools",
+        "52 real programs to compare with",
+        Has::File(&["/usr/sbin/opensnoop"]),
+    ),
+];
+
+/// Installs what is missing of `sets`, aloud. Without apt-get, or without the right to use it, names the packages.
+pub fn install(shell: &Shell, sets: &[&[Package]]) -> Result<(), Error> {
+    let missing = missing(sets);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
+    eprintln!("missing Debian packages:");
+    for Package { name, why, .. } in &missing {
+        eprintln!("  {name:<18} {why}");
+    }
+    if find_command("apt-get").is_none() {
+        return Err(format!(
+            "this machine has no apt-get; install what corresponds to: {}",
+            names.join(" ")
+        )
+        .into());
+    }
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(&names);
+    eprintln!("installing them: apt-get {}", install.join(" "));
+    if !has_lists() {
+        apt_get(shell, &["update"])?;
+    }
+    if apt_get(shell, &install).is_err() {
+        eprintln!("the package lists may be old: updating them and trying once more");
+        apt_get(shell, &["update"])?;
+        apt_get(shell, &install)?;
+    }
+    Ok(())
+}
+
+/// The task that only says it.
+pub fn list(_: &Shell, _: &[String]) -> Outcome {
+    for Package { name, why, has } in RUN.iter().chain(TEST) {
+        println!(
+            "{:<8} {name:<18} {why}",
+            if has.is_there() { "here" } else { "missing" }
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn missing<'a>(sets: &[&'a [Package]]) -> Vec<&'a Package> {
+    sets.iter()
+        .flat_map(|set| set.iter())
+        .filter(|package| !package.has.is_there())
+        .collect()
+}
+
+impl Has {
+    fn is_there(&self) -> bool {
+        match self {
+            Has::Command(name) => find_command(name).is_some(),
+            Has::File(paths) => {
+                let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
+                paths
+                    .iter()
+                    .any(|path| Path::new(&path.replace("{multiarch}", &multiarch)).exists())
+            }
+        }
+    }
+}
+
+/// Looks where root's PATH looks too: Debian keeps bpftool in /usr/sbin.
+pub fn find_command(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// Through sudo unless we are root already.
+fn apt_get(shell: &Shell, arguments: &[&str]) -> Result<(), Error> {
+    let command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+    let program = match is_root()? {
+        true => shell.cmd(command[0]).args(&command[1..]),
+        false if find_command("sudo").is_some() => shell.cmd("sudo").args(command),
+        false => return Err("neither root nor sudo: install them yourself, then run this again".into()),
+    };
+    Ok(program.args(arguments).run()?)
+}
+
+fn is_root() -> Result<bool, Error> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
+    Ok(effective == Some("0"))
+}
+
+/// A container image comes without package lists.
+fn has_lists() -> bool {
+    std::fs::read_dir("/var/lib/apt/lists").is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+    })
+}
