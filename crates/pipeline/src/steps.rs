@@ -1,0 +1,266 @@
+//! What a pipeline does with its kernels and programs: the steps and their settings.
+
+use std::time::Duration;
+
+use crate::problem::{Problem, Problems};
+use crate::yaml::{Fields, Node, Value};
+
+/// The steps in the order of the data; each builds on the one before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// Minimize every kernel's BTF, with proof.
+    pub minimize: bool,
+    /// Make packages.
+    pub package: Option<Package>,
+    /// Boot the kernels and compare.
+    pub verify: Option<Verify>,
+}
+
+/// `package`: one tarball an architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// zstd's level, 1 to 22.
+    pub level: i32,
+}
+
+/// `verify`: QEMU, libbpf, comparison of instructions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// Hardware acceleration or emulation.
+    pub accel: Accel,
+    /// The machine's memory.
+    pub memory_mib: u32,
+    /// Without a sign of life for this long, a boot is given up.
+    pub timeout: Duration,
+}
+
+/// How QEMU runs the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// KVM where it works, else emulation.
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+impl Default for Package {
+    fn default() -> Self {
+        Package { level: 19 }
+    }
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Verify {
+            accel: Accel::Auto,
+            memory_mib: 512,
+            timeout: Duration::from_secs(90),
+        }
+    }
+}
+
+/// The names under `steps:`, in the only order that makes sense.
+pub const NAMES: [&str; 4] = ["record", "minimize", "package", "verify"];
+/// The layouts that `package` knows.
+pub const LAYOUTS: [&str; 1] = ["bundle"];
+/// The values of `accel`.
+pub const ACCELS: [&str; 3] = ["auto", "kvm", "tcg"];
+
+impl Steps {
+    /// Reads `steps:`.
+    pub fn decode(node: &Node, problems: &mut Problems) -> Option<Steps> {
+        let nodes = node.list("`steps`", problems)?;
+        let mut steps = Steps::default();
+        let mut done: Vec<usize> = Vec::new();
+        if nodes.is_empty() {
+            problems.add(
+                Problem::new(node.at, "`steps` is empty").help(format!("known here: {}", NAMES.join(", "))),
+            );
+        }
+        for node in nodes {
+            let Some(mut fields) = node.fields("a step", problems) else {
+                continue;
+            };
+            let Some(uses) = fields.required("uses", problems) else {
+                continue;
+            };
+            let Some(name) = uses.text("`uses`", problems) else {
+                continue;
+            };
+            let Some(place) = NAMES.iter().position(|known| *known == name) else {
+                let problem = Problem::new(uses.at, format!("unknown step `{name}`"));
+                problems.add(problem.did_you_mean(name, NAMES.into_iter()));
+                continue;
+            };
+            check_order(uses, place, &done, problems);
+            done.push(place);
+            steps.decode_settings(place, fields.optional("with"), problems);
+            fields.finish(problems);
+        }
+        Some(steps)
+    }
+
+    fn decode_settings(&mut self, place: usize, with: Option<&Node>, problems: &mut Problems) {
+        let empty = Node {
+            at: crate::problem::At::START,
+            value: Value::Map(Vec::new()),
+        };
+        let what = format!("`{}`", NAMES[place]);
+        let Some(mut fields) = with.unwrap_or(&empty).fields(&what, problems) else {
+            return;
+        };
+        match NAMES[place] {
+            "minimize" => self.minimize = true,
+            "package" => self.package = Some(Package::decode(&mut fields, problems)),
+            "verify" => self.verify = Some(Verify::decode(&mut fields, problems)),
+            _ => {}
+        }
+        fields.finish(problems);
+    }
+}
+
+fn check_order(uses: &Node, place: usize, done: &[usize], problems: &mut Problems) {
+    let name = NAMES[place];
+    if done.contains(&place) {
+        problems.add(Problem::new(uses.at, format!("`{name}` is there twice")));
+    } else if let Some(before) = place.checked_sub(1).filter(|before| !done.contains(before)) {
+        problems.add(Problem::new(
+            uses.at,
+            format!("`{name}` needs a `{}` step before it", NAMES[before]),
+        ));
+    }
+}
+
+impl Package {
+    fn decode(fields: &mut Fields, problems: &mut Problems) -> Package {
+        let mut package = Package::default();
+        if let Some(level) = fields
+            .optional("level")
+            .and_then(|node| node.integer("`level`", 1..=22, problems))
+        {
+            package.level = level as i32;
+        }
+        if let Some(layouts) = fields
+            .optional("layouts")
+            .and_then(|node| node.list("`layouts`", problems))
+        {
+            for layout in layouts {
+                one_of(layout, "layout", &LAYOUTS, problems);
+            }
+        }
+        package
+    }
+}
+
+impl Verify {
+    fn decode(fields: &mut Fields, problems: &mut Problems) -> Verify {
+        let mut verify = Verify::default();
+        if let Some(accel) = fields
+            .optional("accel")
+            .and_then(|node| one_of(node, "accelerator", &ACCELS, problems))
+        {
+            verify.accel = [Accel::Auto, Accel::Kvm, Accel::Tcg][accel];
+        }
+        if let Some(node) = fields.optional("memory") {
+            match parse_mebibytes(node) {
+                Some(size) => verify.memory_mib = size,
+                None => problems.add(node.wrong("`memory`", "a size such as 512M")),
+            }
+        }
+        if let Some(node) = fields.optional("timeout") {
+            match parse_duration(node) {
+                Some(time) => verify.timeout = time,
+                None => problems.add(node.wrong("`timeout`", "a time such as 90s or 2m")),
+            }
+        }
+        verify
+    }
+}
+
+/// The index of the node's text among `known`, or a problem.
+fn one_of(node: &Node, what: &str, known: &[&'static str], problems: &mut Problems) -> Option<usize> {
+    let word = node.text(&format!("`{what}`"), problems)?;
+    let index = known.iter().position(|name| *name == word);
+    if index.is_none() {
+        let problem = Problem::new(node.at, format!("unknown {what} `{word}`"));
+        problems.add(problem.did_you_mean(word, known.iter().copied()));
+    }
+    index
+}
+
+/// `512M`, `2G`; 64 MiB to 64 GiB.
+fn parse_mebibytes(node: &Node) -> Option<u32> {
+    let (number, unit) = number_and_unit(node)?;
+    let size = match unit {
+        "M" | "MiB" => number,
+        "G" | "GiB" => number.checked_mul(1024)?,
+        _ => return None,
+    };
+    (64..=65_536).contains(&size).then_some(size)
+}
+
+/// `90s`, `2m`; one second to one hour.
+fn parse_duration(node: &Node) -> Option<Duration> {
+    let (number, unit) = number_and_unit(node)?;
+    let seconds = match unit {
+        "s" => number,
+        "m" => number.checked_mul(60)?,
+        _ => return None,
+    };
+    (1..=3600)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds.into()))
+}
+
+fn number_and_unit(node: &Node) -> Option<(u32, &str)> {
+    let Value::Text(text) = &node.value else {
+        return None;
+    };
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    Some((text[..split].parse().ok()?, &text[split..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::At;
+
+    fn text(text: &str) -> Node {
+        Node {
+            at: At::START,
+            value: Value::Text(text.to_owned()),
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let check = |size, wanted| assert_eq!(parse_mebibytes(&text(size)), wanted, "{size}");
+        check("512M", Some(512));
+        check("2G", Some(2048));
+        check("256MiB", Some(256));
+        check("63M", None);
+        check("65G", None);
+        check("M", None);
+        check("99999999999M", None);
+        check("1.5G", None);
+        check("", None);
+    }
+
+    #[test]
+    fn times() {
+        let check = |time, wanted: Option<u64>| {
+            assert_eq!(
+                parse_duration(&text(time)),
+                wanted.map(Duration::from_secs),
+                "{time}"
+            );
+        };
+        check("90s", Some(90));
+        check("2m", Some(120));
+        check("0s", None);
+        check("2h", None);
+        check("4294967295m", None);
+    }
+}

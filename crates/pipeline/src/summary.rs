@@ -1,0 +1,473 @@
+//! What works where: programs × kernels, and a reason for every cell that isn't plainly good.
+//!
+//! The model is here; `terminal.rs`, `markdown.rs` and `json.rs` show it.
+
+mod json;
+mod markdown;
+mod terminal;
+
+use std::collections::BTreeMap;
+
+pub use json::to_json;
+pub use markdown::to_markdown;
+pub use terminal::to_terminal;
+
+/// A run's result.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The pipeline's name.
+    pub name: String,
+    /// One column a kernel, sorted by id.
+    pub kernels: Vec<KernelColumn>,
+    /// One row a program, by object.
+    pub rows: Vec<Row>,
+    /// The packages that were written.
+    pub packages: Vec<PackageLine>,
+    /// What concerns no kernel and no program alone, e.g. an object that can't be opened.
+    pub failures: Vec<String>,
+}
+
+/// A kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelColumn {
+    /// `distro/version/arch/release`.
+    pub id: String,
+    /// How it was checked.
+    pub checked: Checked,
+    /// Why it has no result, or not the one that was asked for.
+    pub failure: Option<String>,
+    /// Sizes of the kernel's BTF and of ours, where there are any.
+    pub bytes: Option<(u64, u64)>,
+}
+
+/// How a kernel's BTF was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// The kernel was booted; how, in words.
+    Booted(String),
+    /// Every decision was made again on the host; why no more than that.
+    Host(String),
+    /// Not at all.
+    No,
+}
+
+/// A program of an object on all kernels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The object's name.
+    pub object: String,
+    /// The program's function; empty for an object as a whole.
+    pub program: String,
+    /// One cell a kernel, in the order of the columns.
+    pub cells: Vec<Cell>,
+}
+
+/// A program on a kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// In one word.
+    pub state: State,
+    /// Why, unless the word says it all.
+    pub reason: Option<String>,
+}
+
+/// A package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageLine {
+    /// Its file's name.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its sha256.
+    pub sha256: String,
+    /// Number of kernels in it.
+    pub kernels: usize,
+    /// Number of distinct BTFs in it.
+    pub blobs: u64,
+}
+
+/// A cell in one word; the later ones are worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Not for this architecture.
+    NotForArch,
+    /// Booted, identical, loaded.
+    Ok,
+    /// Decided alike on the host; not booted.
+    Host,
+    /// Attaches by the kernel's own BTF.
+    NeedsKernelBtf,
+    /// A relocation became the poison call; fatal only if that instruction is reached.
+    Poisoned,
+    /// The kernel refuses it with its own BTF, too.
+    LoadFailBoth,
+    /// There is nothing to compare with.
+    Skipped,
+    /// Uses a type id, which minimizing changes by design.
+    TypeId,
+    /// No verdict, since no machine could be run.
+    NoVerdict,
+    /// libbpf refuses the object on this kernel, whatever the BTF.
+    Refused,
+    /// Loads with the kernel's BTF but not with ours.
+    LoadFailMinOnly,
+    /// Other instructions than with the kernel's BTF.
+    Mismatch,
+    /// libbpf crashed or hung.
+    Crash,
+    /// An earlier step failed.
+    Failed,
+}
+
+impl State {
+    /// All, good ones first.
+    pub const ALL: [State; 14] = [
+        State::Ok,
+        State::Host,
+        State::NeedsKernelBtf,
+        State::Poisoned,
+        State::LoadFailBoth,
+        State::Skipped,
+        State::TypeId,
+        State::NoVerdict,
+        State::Refused,
+        State::LoadFailMinOnly,
+        State::Mismatch,
+        State::Crash,
+        State::Failed,
+        State::NotForArch,
+    ];
+
+    /// The word in the table.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::NotForArch => "·",
+            State::Ok => "ok",
+            State::Host => "host",
+            State::NeedsKernelBtf => "needs-btf",
+            State::Poisoned => "poison",
+            State::LoadFailBoth => "kernel",
+            State::Skipped => "skipped",
+            State::TypeId => "type-id",
+            State::NoVerdict => "no-vm",
+            State::Refused => "refused",
+            State::LoadFailMinOnly => "FAILS",
+            State::Mismatch => "MISMATCH",
+            State::Crash => "CRASH",
+            State::Failed => "FAILED",
+        }
+    }
+
+    /// The word in JSON, which never changes its meaning.
+    pub fn code(self) -> &'static str {
+        match self {
+            State::NotForArch => "not-for-arch",
+            State::Ok => "ok",
+            State::Host => "host",
+            State::NeedsKernelBtf => "needs-kernel-btf",
+            State::Poisoned => "poisoned",
+            State::LoadFailBoth => "load-fail-both",
+            State::Skipped => "skipped",
+            State::TypeId => "type-id-reloc",
+            State::NoVerdict => "no-verdict",
+            State::Refused => "refused",
+            State::LoadFailMinOnly => "load-fail-min-only",
+            State::Mismatch => "mismatch",
+            State::Crash => "crash",
+            State::Failed => "failed",
+        }
+    }
+
+    /// The line in the legend.
+    pub fn legend(self) -> &'static str {
+        match self {
+            State::NotForArch => "the program is for another architecture",
+            State::Ok => {
+                "booted: with our BTF libbpf makes the same instructions as with the kernel's own, and it loads"
+            }
+            State::Host => {
+                "not booted: our engine decides every relocation alike on the full and on the minimized BTF"
+            }
+            State::NeedsKernelBtf => {
+                "same instructions, but it attaches by the kernel's own BTF: no external BTF can help it"
+            }
+            State::Poisoned => {
+                "a field or type that it reads is not in this kernel; fatal only where that code is reached"
+            }
+            State::LoadFailBoth => "same instructions, but this kernel refuses it with its own BTF, too",
+            State::Skipped => "there is nothing to compare with",
+            State::TypeId => "it uses the id of a type, which no minimized BTF can keep",
+            State::NoVerdict => "no verdict: the virtual machine did not run",
+            State::Refused => "libbpf refuses the object on this kernel, with the full BTF as well",
+            State::LoadFailMinOnly => "loads with the kernel's own BTF, fails with ours",
+            State::Mismatch => "with our BTF libbpf makes other instructions: it would read wrong memory",
+            State::Crash => "libbpf crashed or hung on our BTF",
+            State::Failed => "an earlier step failed for this kernel or object",
+        }
+    }
+
+    /// Whether something of ours is to blame, or nothing can be said.
+    pub fn is_failure(self) -> bool {
+        match self {
+            State::NotForArch
+            | State::Ok
+            | State::Host
+            | State::NeedsKernelBtf
+            | State::Poisoned
+            | State::LoadFailBoth
+            | State::Skipped => false,
+            State::TypeId
+            | State::NoVerdict
+            | State::Refused
+            | State::LoadFailMinOnly
+            | State::Mismatch
+            | State::Crash
+            | State::Failed => true,
+        }
+    }
+}
+
+/// A reason and where it holds, for the list below the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Footnote {
+    /// The object, and the program where it is about one.
+    pub subject: String,
+    /// The cells' state.
+    pub state: State,
+    /// Why.
+    pub reason: String,
+    /// Labels of the kernels, in their order.
+    pub kernels: Vec<String>,
+}
+
+impl Cell {
+    /// A cell without a reason.
+    pub fn of(state: State) -> Cell {
+        Cell { state, reason: None }
+    }
+
+    /// A cell with a reason.
+    pub fn because(state: State, reason: impl Into<String>) -> Cell {
+        Cell {
+            state,
+            reason: Some(reason.into()),
+        }
+    }
+}
+
+impl Summary {
+    /// Whether nothing of ours is to blame anywhere.
+    pub fn is_good(&self) -> bool {
+        self.failures.is_empty()
+            && self.kernels.iter().all(|kernel| kernel.failure.is_none())
+            && self.cells().all(|cell| !cell.state.is_failure())
+    }
+
+    /// Whether all that is wrong is that machines didn't run.
+    pub fn only_machines_missing(&self) -> bool {
+        self.failures.is_empty()
+            && self
+                .cells()
+                .all(|cell| !cell.state.is_failure() || cell.state == State::NoVerdict)
+            && self.cells().any(|cell| cell.state == State::NoVerdict)
+    }
+
+    /// How often each state occurs.
+    pub fn counts(&self) -> BTreeMap<State, usize> {
+        let mut counts = BTreeMap::new();
+        for cell in self.cells() {
+            *counts.entry(cell.state).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The states that occur, in the order of the legend.
+    pub fn states(&self) -> Vec<State> {
+        let counts = self.counts();
+        State::ALL
+            .into_iter()
+            .filter(|state| counts.contains_key(state))
+            .collect()
+    }
+
+    /// The reasons of all cells: equal ones on several kernels, or in all programs of an object, are told once.
+    pub fn footnotes(&self) -> Vec<Footnote> {
+        let labels: Vec<String> = self
+            .kernels
+            .iter()
+            .map(|kernel| label(&kernel.id).join(" "))
+            .collect();
+        let mut notes: Vec<(String, Vec<String>, Footnote)> = Vec::new();
+        for row in &self.rows {
+            for (cell, label) in row.cells.iter().zip(&labels) {
+                let Some(reason) = &cell.reason else { continue };
+                let found = notes.iter_mut().find(|(object, programs, note)| {
+                    *object == row.object
+                        && note.state == cell.state
+                        && note.reason == *reason
+                        && (programs.last() == Some(&row.program) || note.kernels.contains(label))
+                });
+                match found {
+                    Some((_, programs, note)) => {
+                        if !programs.contains(&row.program) {
+                            programs.push(row.program.clone());
+                        }
+                        if !note.kernels.contains(label) {
+                            note.kernels.push(label.clone());
+                        }
+                    }
+                    None => {
+                        let note = Footnote {
+                            subject: String::new(),
+                            state: cell.state,
+                            reason: reason.clone(),
+                            kernels: vec![label.clone()],
+                        };
+                        notes.push((row.object.clone(), vec![row.program.clone()], note));
+                    }
+                }
+            }
+        }
+        notes
+            .into_iter()
+            .map(|(object, programs, note)| Footnote {
+                subject: subject(&object, &programs),
+                ..note
+            })
+            .collect()
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.rows.iter().flat_map(|row| &row.cells)
+    }
+}
+
+fn subject(object: &str, programs: &[String]) -> String {
+    let named: Vec<&str> = programs
+        .iter()
+        .map(String::as_str)
+        .filter(|program| !program.is_empty())
+        .collect();
+    match named.as_slice() {
+        [] => object.to_owned(),
+        named => format!("{object}: {}", named.join(", ")),
+    }
+}
+
+/// A kernel in three short words for a column's head: `debian 12`, `x86_64`, `6.1.0-50`.
+pub fn label(id: &str) -> [String; 3] {
+    let mut parts = id.splitn(4, '/');
+    let mut part = || parts.next().unwrap_or_default();
+    let (distro, version, arch, release) = (part(), part(), part(), part());
+    [
+        format!("{distro} {version}"),
+        arch.to_owned(),
+        short_release(release),
+    ]
+}
+
+/// The release up to the first word: `6.1.0-50-cloud-amd64` is `6.1.0-50`.
+fn short_release(release: &str) -> String {
+    let end = release
+        .char_indices()
+        .find(|(_, c)| !(c.is_ascii_digit() || ".-".contains(*c)))
+        .map_or(release.len(), |(index, _)| index);
+    let short = release[..end].trim_end_matches(['-', '.']);
+    if short.is_empty() {
+        release.to_owned()
+    } else {
+        short.to_owned()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Two kernels, two objects, some trouble.
+    pub(crate) fn example() -> Summary {
+        let kernel = |id: &str, checked| KernelColumn {
+            id: id.into(),
+            checked,
+            failure: None,
+            bytes: Some((4_111_222, 2_048)),
+        };
+        let row = |object: &str, program: &str, cells: [Cell; 2]| Row {
+            object: object.into(),
+            program: program.into(),
+            cells: cells.into(),
+        };
+        let needs = || Cell::because(State::NeedsKernelBtf, "fentry attaches by BTF");
+        Summary {
+            name: "release".into(),
+            kernels: vec![
+                kernel(
+                    "debian/12/arm64/6.1.0-50-cloud-arm64",
+                    Checked::Host("arm64 is not booted here".into()),
+                ),
+                kernel(
+                    "debian/12/x86_64/6.1.0-50-cloud-amd64",
+                    Checked::Booted("libbpf 1.7.0, tcg".into()),
+                ),
+            ],
+            rows: vec![
+                row("opens", "enter", [Cell::of(State::Host), Cell::of(State::Ok)]),
+                row("opens", "exit_fentry", [needs(), needs()]),
+                row("opens", "exit_fexit", [needs(), needs()]),
+                row(
+                    "tcp",
+                    "connect",
+                    [
+                        Cell::of(State::Host),
+                        Cell::because(State::Mismatch, "instruction 12: byte_off 8, not 16"),
+                    ],
+                ),
+            ],
+            packages: vec![PackageLine {
+                file: "release-x86_64.tar.zst".into(),
+                bytes: 12_345,
+                sha256: "ab".repeat(32),
+                kernels: 1,
+                blobs: 1,
+            }],
+            failures: vec![],
+        }
+    }
+
+    #[test]
+    fn labels_are_short() {
+        let check = |id, wanted: [&str; 3]| assert_eq!(label(id), wanted.map(str::to_owned), "{id}");
+        check(
+            "debian/12/x86_64/6.1.0-50-cloud-amd64",
+            ["debian 12", "x86_64", "6.1.0-50"],
+        );
+        check(
+            "debian/13/arm64/6.12.107+deb13-cloud-arm64",
+            ["debian 13", "arm64", "6.12.107"],
+        );
+        check("android/12/arm64/generic", ["android 12", "arm64", "generic"]);
+    }
+
+    #[test]
+    fn equal_reasons_are_told_once() {
+        let notes = example().footnotes();
+        assert_eq!(notes.len(), 2, "{notes:#?}");
+        assert_eq!(notes[0].subject, "opens: exit_fentry, exit_fexit");
+        assert_eq!(
+            notes[0].kernels,
+            ["debian 12 arm64 6.1.0-50", "debian 12 x86_64 6.1.0-50"]
+        );
+    }
+
+    #[test]
+    fn good_is_good_everywhere() {
+        let mut summary = example();
+        assert!(!summary.is_good());
+        summary.rows.pop();
+        assert!(summary.is_good());
+        summary.rows[0].cells[1] = Cell::because(State::NoVerdict, "no QEMU");
+        assert!(!summary.is_good() && summary.only_machines_missing());
+        summary.rows[0].cells[0] = Cell::of(State::Failed);
+        assert!(!summary.only_machines_missing());
+    }
+}
