@@ -1,0 +1,169 @@
+//! Candidates: the types of a target that may stand for a local root.
+
+use std::collections::HashMap;
+
+use btf::{Btf, Kind, Type, TypeId};
+
+use crate::{BpfObject, ReloError, ReloKind, essential_name};
+
+/// A BTF that types are searched in.
+#[derive(Debug, Clone)]
+pub struct TargetBtf<'t> {
+    /// The module's name; None for vmlinux.
+    pub module: Option<&'t str>,
+    /// Its BTF: for a module split BTF on that of vmlinux.
+    pub btf: &'t Btf<'t>,
+}
+
+/// A type of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Candidate {
+    /// Index of the BTF: 0 is vmlinux, modules follow in the order given.
+    pub btf: u32,
+    /// The type in that BTF.
+    pub id: TypeId,
+}
+
+/// The essential names of all roots of some objects: what one pass over a target has to look for.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only looked up, never iterated.
+    names: HashMap<Vec<u8>, u32>,
+}
+
+impl Wanted {
+    /// The names that these objects' relocations search for.
+    pub fn new<'o>(objects: impl IntoIterator<Item = &'o BpfObject>) -> Wanted {
+        let mut wanted = Wanted::default();
+        for object in objects {
+            for relo in object.relos() {
+                if relo.relo.kind == ReloKind::LocalTypeId as u32 {
+                    continue;
+                }
+                // A root without a name, or none at all, is an error of its relocation, said when it is resolved.
+                if let Ok(name) = object
+                    .btf()
+                    .resolve(relo.relo.type_id)
+                    .and_then(|root| root.name())
+                {
+                    wanted.add(name);
+                }
+            }
+        }
+        wanted
+    }
+
+    fn add(&mut self, name: &[u8]) {
+        let next = self.names.len() as u32;
+        if !name.is_empty() {
+            self.names.entry(essential_name(name).to_vec()).or_insert(next);
+        }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        self.names.get(essential_name(name)).map(|&slot| slot as usize)
+    }
+}
+
+/// What relocations are resolved against: the BTF of vmlinux and those of modules, with the candidates found.
+#[derive(Debug, Clone)]
+pub struct Target<'t> {
+    btfs: Vec<TargetBtf<'t>>,
+    wanted: &'t Wanted,
+    /// By name: all types of that essential name, vmlinux first, ascending by id.
+    found: Vec<Vec<(Kind, Candidate)>>,
+}
+
+impl<'t> Target<'t> {
+    /// Searches vmlinux and modules for the names in one pass over each.
+    pub fn new(
+        vmlinux: &'t Btf<'t>,
+        modules: &[TargetBtf<'t>],
+        wanted: &'t Wanted,
+    ) -> Result<Target<'t>, ReloError> {
+        let mut btfs = vec![TargetBtf {
+            module: None,
+            btf: vmlinux,
+        }];
+        btfs.extend_from_slice(modules);
+        let mut target = Target {
+            btfs,
+            wanted,
+            found: vec![Vec::new(); wanted.names.len()],
+        };
+        for index in 0..target.btfs.len() {
+            target.search(index)?;
+        }
+        Ok(target)
+    }
+
+    fn search(&mut self, index: usize) -> Result<(), ReloError> {
+        let btf = self.btfs[index].btf;
+        for id in btf.own_ids() {
+            let ty = btf.resolve(id).map_err(ReloError::target)?;
+            if !can_be_root(ty.kind()) || ty.name_off().0 == 0 {
+                continue;
+            }
+            let name = ty.name().map_err(ReloError::target)?;
+            if let Some(slot) = self.wanted.find(name).filter(|_| !name.is_empty()) {
+                self.found[slot].push((
+                    ty.kind(),
+                    Candidate {
+                        btf: index as u32,
+                        id,
+                    },
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The BTF of a candidate.
+    pub fn btf(&self, candidate: Candidate) -> &'t Btf<'t> {
+        self.btfs[candidate.btf as usize].btf
+    }
+
+    /// The module of a candidate; None for vmlinux.
+    pub fn module(&self, candidate: Candidate) -> Option<&'t str> {
+        self.btfs[candidate.btf as usize].module
+    }
+
+    /// The BTFs: vmlinux, then the modules.
+    pub fn btfs(&self) -> &[TargetBtf<'t>] {
+        &self.btfs
+    }
+
+    /// The candidates of a local root (libbpf: `bpf_core_find_cands`): those of vmlinux, or else those of modules.
+    pub(crate) fn candidates(&self, root: &Type<'_>) -> Result<Vec<Candidate>, ReloError> {
+        let name = root.name().map_err(ReloError::local)?;
+        if name.is_empty() {
+            return Err(ReloError::AnonymousRoot(root.id()));
+        }
+        let Some(slot) = self.wanted.find(name) else {
+            return Ok(Vec::new());
+        };
+        let fits = self.found[slot]
+            .iter()
+            .filter(|(kind, _)| kinds_compatible(*kind, root.kind()));
+        let all: Vec<Candidate> = fits.map(|&(_, candidate)| candidate).collect();
+        let vmlinux = all.iter().filter(|candidate| candidate.btf == 0).count();
+        Ok(if vmlinux > 0 { all[..vmlinux].to_vec() } else { all })
+    }
+}
+
+/// Equal kinds, where ENUM and ENUM64 are one (libbpf: `btf_kind_core_compat`).
+pub(crate) fn kinds_compatible(a: Kind, b: Kind) -> bool {
+    a == b || (a.is_any_enum() && b.is_any_enum())
+}
+
+/// Whether a program can name a type of this kind at all: the others have no name, or none that C can say.
+fn can_be_root(kind: Kind) -> bool {
+    match kind {
+        Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Typedef => true,
+        Kind::Fwd | Kind::Float | Kind::Func | Kind::Var | Kind::Datasec | Kind::DeclTag | Kind::TypeTag => {
+            true
+        }
+        Kind::Void | Kind::Ptr | Kind::Array | Kind::Volatile | Kind::Const | Kind::Restrict => false,
+        Kind::FuncProto | Kind::Unknown(_) => false,
+    }
+}

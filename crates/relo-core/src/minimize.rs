@@ -1,0 +1,301 @@
+//! Minimizing: the used types of a target as a BTF of their own, and the proof that no decision changed.
+
+use std::collections::BTreeMap;
+
+use btf::{Btf, Builder, ByteOrder, HeaderLen, PointerSize, TypeId};
+
+use crate::patch::Patched;
+use crate::record::Relocation;
+use crate::used::UsedSet;
+use crate::{BpfObject, Decision, Mode, ReloError, ReloKind, Target, Wanted};
+
+/// How to minimize.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MinimizeOptions {
+    /// Which rules decide.
+    pub mode: Mode,
+    /// Keep only what `bpftool gen min_core_btf` keeps, even where decisions change; the proof then lists them.
+    pub strict_bpftool: bool,
+    /// The header to write.
+    pub header_len: HeaderLen,
+    /// The byte order to write; None for that of the target.
+    pub order: Option<ByteOrder>,
+}
+
+/// A minimized BTF.
+#[derive(Debug, Clone)]
+pub struct MinCoreBtf {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// From each kept type of the target to its id in `bytes`, ascending.
+    pub ids: Vec<(TypeId, TypeId)>,
+    /// For each object, in the order given, what the proof found.
+    pub proofs: Vec<ObjectProof>,
+}
+
+/// The proof for one object: all its relocations again, on the minimized BTF.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectProof {
+    /// How many relocations were compared.
+    pub relocations: usize,
+    /// Those of which the value names a type id of the target: it is another id after minimizing, and on a running
+    /// kernel it would be neither.
+    pub target_type_ids: usize,
+    /// Why libbpf refuses the object on this target, by relocation; on the minimized BTF it does so too.
+    pub errors: Vec<(usize, ReloError)>,
+    /// Types were kept beyond what bpftool keeps, because these relocations would be decided otherwise.
+    pub kept_for: Vec<usize>,
+    /// Decisions that differ. Always empty unless bpftool's rule was asked for.
+    pub differences: Vec<Difference>,
+}
+
+/// A relocation that is decided otherwise on the minimized BTF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Index in [`BpfObject::relos`].
+    pub relo: usize,
+    /// The decision on the full BTF.
+    pub full: Result<Decision, ReloError>,
+    /// The decision on the minimized one.
+    pub minimized: Result<Decision, ReloError>,
+}
+
+/// Why there is no minimized BTF.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MinimizeError {
+    /// The target is broken.
+    #[error(transparent)]
+    Target(#[from] ReloError),
+    /// The minimized BTF can't be written.
+    #[error("writing the minimized BTF: {0}")]
+    Write(btf::Error),
+    /// The proof failed: this is a bug here, and no BTF is better than a wrong one.
+    #[error(
+        "relocation {relo} of {object} would be decided otherwise on the minimized BTF; please report this"
+    )]
+    Unsound {
+        /// The object's name.
+        object: String,
+        /// Index of the relocation.
+        relo: usize,
+    },
+}
+
+/// Reduces a target to what the relocations of some objects use.
+///
+/// Starts from what `bpftool gen min_core_btf` keeps, resolves everything again on the result, and where a decision
+/// would change keeps what the decision stood on as well, until nothing changes.
+pub fn minimize(
+    btf: &Btf<'_>,
+    objects: &[&BpfObject],
+    options: MinimizeOptions,
+) -> Result<MinCoreBtf, MinimizeError> {
+    let wanted = Wanted::new(objects.iter().copied());
+    let target = Target::new(btf, &[], &wanted)?;
+    let full: Vec<Vec<Verdict>> = objects
+        .iter()
+        .map(|object| verdicts(object, &target, options.mode))
+        .collect();
+    let mut used = UsedSet::default();
+    for verdict in full.iter().flatten() {
+        for spec in verdict.marked.iter() {
+            used.mark(&target, spec)?;
+        }
+    }
+    let mut minimizer = Minimizer {
+        target: &target,
+        wanted: &wanted,
+        objects,
+        options,
+        full,
+        used,
+        watched: BTreeMap::new(),
+    };
+    minimizer.watch_errors()?;
+    minimizer.run()
+}
+
+/// What a relocation came to on one BTF.
+struct Verdict {
+    decision: Result<Decision, ReloError>,
+    insn: Option<Patched>,
+    /// The first match, which bpftool marks.
+    marked: Option<crate::TargetSpec>,
+}
+
+fn verdicts(object: &BpfObject, target: &Target<'_>, mode: Mode) -> Vec<Verdict> {
+    let mut relocation = Relocation::new(object, target, mode);
+    let verdict = |index| {
+        let step = relocation.step(index, None);
+        let (decision, marked) = match (step.resolved, &step.after) {
+            (Some(resolved), Ok(_)) => (Ok(resolved.decision), resolved.matches.into_iter().next()),
+            // A refused instruction is still a decision about types: bpftool never looks at instructions.
+            (Some(resolved), Err(error)) => (Err(error.clone()), resolved.matches.into_iter().next()),
+            (None, Err(error)) => (Err(error.clone()), None),
+            (None, Ok(_)) => (Err(ReloError::TooComplex), None),
+        };
+        Verdict {
+            decision,
+            insn: step.after.ok(),
+            marked,
+        }
+    };
+    (0..object.relos().len()).map(verdict).collect()
+}
+
+struct Minimizer<'m> {
+    target: &'m Target<'m>,
+    wanted: &'m Wanted,
+    objects: &'m [&'m BpfObject],
+    options: MinimizeOptions,
+    full: Vec<Vec<Verdict>>,
+    used: UsedSet,
+    /// Roots, by object, of which every decision has been watched, and the relocation that was the reason.
+    watched: BTreeMap<(usize, TypeId), usize>,
+}
+
+impl Minimizer<'_> {
+    /// bpftool gives up at an error, so there is nothing to be equal to: keep what the error stands on at once.
+    fn watch_errors(&mut self) -> Result<(), MinimizeError> {
+        if self.options.strict_bpftool {
+            return Ok(());
+        }
+        for object in 0..self.objects.len() {
+            for relo in 0..self.full[object].len() {
+                if self.full[object][relo].decision.is_err() {
+                    self.watch(object, relo)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run(mut self) -> Result<MinCoreBtf, MinimizeError> {
+        loop {
+            let (bytes, ids) = self.write()?;
+            let differences = self.compare(&bytes)?;
+            let first = differences
+                .iter()
+                .enumerate()
+                .find_map(|(object, list)| Some((object, list.first()?.relo)));
+            let Some((object, relo)) = first.filter(|_| !self.options.strict_bpftool) else {
+                let proofs = self.proofs(differences);
+                return Ok(MinCoreBtf { bytes, ids, proofs });
+            };
+            let mut progress = false;
+            for (object, list) in differences.iter().enumerate() {
+                for difference in list {
+                    progress |= self.watch(object, difference.relo)?;
+                }
+            }
+            if !progress {
+                let object = self.objects[object].name().to_owned();
+                return Err(MinimizeError::Unsound { object, relo });
+            }
+        }
+    }
+
+    /// Keeps everything that the decisions about a relocation's root stood on; false if that was done before.
+    fn watch(&mut self, object: usize, relo: usize) -> Result<bool, MinimizeError> {
+        let relos = self.objects[object].relos();
+        let root = relos[relo].relo.type_id;
+        if self.watched.contains_key(&(object, root)) {
+            return Ok(false);
+        }
+        self.watched.insert((object, root), relo);
+        let mut relocation = Relocation::new(self.objects[object], self.target, self.options.mode);
+        for (index, other) in relos.iter().enumerate() {
+            let watch = (other.relo.type_id == root).then_some(&mut self.used);
+            relocation.step(index, watch);
+        }
+        if self.target.btfs()[0].btf.pointer_size() == Some(PointerSize::Four) {
+            self.used.mark_long(self.target)?;
+        }
+        Ok(true)
+    }
+
+    /// Writes the used types in the order of their ids, as bpftool does.
+    fn write(&self) -> Result<(Vec<u8>, Vec<(TypeId, TypeId)>), MinimizeError> {
+        let btf = self.target.btfs()[0].btf;
+        let order = self.options.order.unwrap_or(btf.order());
+        let mut builder = Builder::new(order).header_len(self.options.header_len);
+        let first = builder.next_id().0;
+        let ids: BTreeMap<TypeId, TypeId> = self
+            .used
+            .types_of(0)
+            .zip(first..)
+            .map(|((id, _), new)| (id, TypeId(new)))
+            .collect();
+        for (id, members) in self.used.types_of(0) {
+            let ty = btf.resolve(id).map_err(MinimizeError::Write)?;
+            // What is not kept becomes void: the target of a pointer that nobody follows.
+            let map = |old: TypeId| ids.get(&old).copied().unwrap_or(TypeId::VOID);
+            builder
+                .copy(&ty, |index| members.contains(&index), map)
+                .map_err(MinimizeError::Write)?;
+        }
+        let bytes = builder.finish().map_err(MinimizeError::Write)?;
+        Ok((bytes, ids.into_iter().collect()))
+    }
+
+    /// Resolves every relocation again on the written bytes, read as a loader reads them.
+    fn compare(&self, bytes: &[u8]) -> Result<Vec<Vec<Difference>>, MinimizeError> {
+        let btf = Btf::parse(bytes).map_err(MinimizeError::Write)?;
+        let target = Target::new(&btf, &[], self.wanted)?;
+        let compare_object = |(object, full): (&&BpfObject, &Vec<Verdict>)| {
+            let minimized = verdicts(object, &target, self.options.mode);
+            let pairs = full.iter().zip(minimized).enumerate();
+            let differ = pairs.filter(|(relo, (full, min))| !same(full, min, kind_of(object, *relo)));
+            differ
+                .map(|(relo, (full, min))| Difference {
+                    relo,
+                    full: full.decision.clone(),
+                    minimized: min.decision,
+                })
+                .collect()
+        };
+        Ok(self.objects.iter().zip(&self.full).map(compare_object).collect())
+    }
+
+    fn proofs(&self, differences: Vec<Vec<Difference>>) -> Vec<ObjectProof> {
+        let proof = |(object, differences): (usize, Vec<Difference>)| {
+            let full = &self.full[object];
+            let relos = self.objects[object].relos();
+            let errors = full
+                .iter()
+                .enumerate()
+                .filter_map(|(relo, verdict)| Some((relo, verdict.decision.clone().err()?)));
+            let watched = self
+                .watched
+                .range((object, TypeId(0))..=(object, TypeId(u32::MAX)));
+            let is_target_id =
+                |index: &usize| kind_of(self.objects[object], *index) == Some(ReloKind::TargetTypeId);
+            ObjectProof {
+                relocations: relos.len(),
+                target_type_ids: (0..relos.len()).filter(is_target_id).count(),
+                errors: errors.collect(),
+                kept_for: watched.map(|(_, &relo)| relo).collect(),
+                differences,
+            }
+        };
+        differences.into_iter().enumerate().map(proof).collect()
+    }
+}
+
+fn kind_of(object: &BpfObject, relo: usize) -> Option<ReloKind> {
+    ReloKind::from_number(object.relos()[relo].relo.kind)
+}
+
+/// Whether two verdicts are one: the value, what becomes of the instruction, or the kind of the error.
+fn same(full: &Verdict, min: &Verdict, kind: Option<ReloKind>) -> bool {
+    match (&full.decision, &min.decision) {
+        // Ids differ by design; whether there is one does not.
+        (Ok(full), Ok(min)) if kind == Some(ReloKind::TargetTypeId) => {
+            (full.target == 0) == (min.target == 0)
+        }
+        (Ok(a), Ok(b)) => a == b && full.insn == min.insn,
+        (Err(full), Err(min)) => full.code() == min.code(),
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+    }
+}

@@ -1,0 +1,239 @@
+//! A BPF object: opened once, relocated against as many targets as there are.
+
+use btf::{Btf, BtfExt, ByteOrder, CoreRelo, PointerSize};
+use object::{Architecture, Endianness, Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
+
+use crate::{INSN_LEN, ObjectError};
+
+/// A BPF object file.
+#[derive(Debug, Clone)]
+pub struct BpfObject {
+    name: String,
+    order: ByteOrder,
+    btf: Btf<'static>,
+    sections: Vec<Section>,
+    programs: Vec<Program>,
+    relos: Vec<ObjectRelo>,
+}
+
+/// A section with instructions.
+#[derive(Debug, Clone)]
+pub(crate) struct Section {
+    pub name: String,
+    pub code: Vec<u8>,
+}
+
+/// A program or subprogram: a function symbol of an executable section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// The symbol's name.
+    pub name: String,
+    /// Index of its section.
+    section: usize,
+    /// First byte within the section.
+    start: u64,
+    /// Size in bytes.
+    size: u64,
+}
+
+/// A relocation and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectRelo {
+    /// As it stands in .BTF.ext.
+    pub relo: CoreRelo,
+    /// Index of its section.
+    pub(crate) section: usize,
+    /// Index of the program that covers the instruction. None for what is left of an eliminated weak function:
+    /// libbpf skips such a relocation.
+    pub(crate) program: Option<usize>,
+}
+
+impl BpfObject {
+    /// Opens an object; `name` is what records and messages call it.
+    pub fn parse(name: impl Into<String>, data: &[u8]) -> Result<BpfObject, ObjectError> {
+        let file = object::File::parse(data).map_err(|error| ObjectError::Elf(error.to_string()))?;
+        check_machine(&file, data)?;
+        let order = match file.endianness() {
+            Endianness::Little => ByteOrder::Little,
+            Endianness::Big => ByteOrder::Big,
+        };
+        let btf = section_data(&file, ".BTF")?.ok_or(ObjectError::NoBtf)?;
+        let btf = Btf::parse(btf.to_vec()).map_err(|error| ObjectError::Btf {
+            section: ".BTF",
+            error,
+        })?;
+        let ext = match section_data(&file, ".BTF.ext")? {
+            Some(data) => BtfExt::parse(data).map_err(|error| ObjectError::Btf {
+                section: ".BTF.ext",
+                error,
+            })?,
+            None => BtfExt { sections: Vec::new() },
+        };
+        let (sections, programs) = read_code(&file)?;
+        // libbpf's loader takes 8 bytes for every BPF object, whatever its BTF says of `long`.
+        let btf = btf.with_pointer_size(PointerSize::Eight);
+        let mut object = BpfObject {
+            name: name.into(),
+            order,
+            btf,
+            sections,
+            programs,
+            relos: Vec::new(),
+        };
+        object.relos = object.place_relos(&ext)?;
+        Ok(object)
+    }
+
+    /// The name that it was opened with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The byte order of the ELF file.
+    pub fn order(&self) -> ByteOrder {
+        self.order
+    }
+
+    /// The object's own types.
+    pub fn btf(&self) -> &Btf<'static> {
+        &self.btf
+    }
+
+    /// The programs and subprograms, in the order of their symbols.
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// The CO-RE relocations, in file order.
+    pub fn relos(&self) -> &[ObjectRelo] {
+        &self.relos
+    }
+
+    /// The section of a relocation.
+    pub fn section_of(&self, relo: &ObjectRelo) -> &str {
+        &self.sections[relo.section].name
+    }
+
+    /// The program of a relocation; None for the remains of an eliminated weak function.
+    pub fn program_of(&self, relo: &ObjectRelo) -> Option<&Program> {
+        relo.program.map(|index| &self.programs[index])
+    }
+
+    /// Index of a relocation's instruction: within its program, or within its section where no program covers it.
+    pub fn insn_of(&self, relo: &ObjectRelo) -> u64 {
+        let start = self.program_of(relo).map_or(0, |program| program.start);
+        (u64::from(relo.relo.insn_off) - start) / INSN_LEN as u64
+    }
+
+    /// The executable sections with their instructions, in the order of the file.
+    pub(crate) fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    fn place_relos(&self, ext: &BtfExt) -> Result<Vec<ObjectRelo>, ObjectError> {
+        let mut relos = Vec::with_capacity(ext.len());
+        for part in &ext.sections {
+            let name = self.btf.string(part.name).map_err(|error| ObjectError::Btf {
+                section: ".BTF.ext",
+                error,
+            })?;
+            let section = self
+                .sections
+                .iter()
+                .position(|section| section.name.as_bytes() == name);
+            let Some(section) = section else {
+                return Err(ObjectError::NoSuchSection(
+                    String::from_utf8_lossy(name).into_owned(),
+                ));
+            };
+            for &relo in &part.relos {
+                let program = self
+                    .programs
+                    .iter()
+                    .position(|program| program.covers(section, relo.insn_off));
+                relos.push(ObjectRelo {
+                    relo,
+                    section,
+                    program,
+                });
+            }
+        }
+        Ok(relos)
+    }
+}
+
+impl Program {
+    fn covers(&self, section: usize, insn_off: u32) -> bool {
+        let at = u64::from(insn_off);
+        self.section == section && self.start <= at && at - self.start < self.size
+    }
+
+    /// The number of instructions.
+    pub fn insn_count(&self) -> u64 {
+        self.size / INSN_LEN as u64
+    }
+}
+
+/// BPF, or no machine at all, as libbpf accepts it.
+fn check_machine(file: &object::File<'_>, data: &[u8]) -> Result<(), ObjectError> {
+    let bytes = data.get(18..20).map_or([0, 0], |bytes| [bytes[0], bytes[1]]);
+    let machine = match file.endianness() {
+        Endianness::Little => u16::from_le_bytes(bytes),
+        Endianness::Big => u16::from_be_bytes(bytes),
+    };
+    if file.architecture() == Architecture::Bpf || machine == 0 {
+        Ok(())
+    } else {
+        Err(ObjectError::NotBpf(machine))
+    }
+}
+
+fn section_data<'f>(file: &object::File<'f>, name: &str) -> Result<Option<&'f [u8]>, ObjectError> {
+    match file.section_by_name(name) {
+        Some(section) => section
+            .data()
+            .map(Some)
+            .map_err(|error| ObjectError::Elf(error.to_string())),
+        None => Ok(None),
+    }
+}
+
+fn read_code(file: &object::File<'_>) -> Result<(Vec<Section>, Vec<Program>), ObjectError> {
+    let broken = |error: object::Error| ObjectError::Elf(error.to_string());
+    let mut sections = Vec::new();
+    let mut programs = Vec::new();
+    for section in file.sections() {
+        let executable = match section.flags() {
+            SectionFlags::Elf { sh_flags, .. } => sh_flags.contains(elf::SHF_EXECINSTR),
+            _not_elf => false,
+        };
+        if !executable {
+            continue;
+        }
+        let code = section.data().map_err(broken)?.to_vec();
+        for symbol in file
+            .symbols()
+            .filter(|symbol| symbol.section_index() == Some(section.index()))
+        {
+            if symbol.kind() != SymbolKind::Text {
+                continue;
+            }
+            let name = symbol.name().map_err(broken)?.to_owned();
+            let (start, size) = (symbol.address(), symbol.size());
+            if start.checked_add(size).is_none_or(|end| end > code.len() as u64) {
+                return Err(ObjectError::ProgramOutside(name));
+            }
+            programs.push(Program {
+                name,
+                section: sections.len(),
+                start,
+                size,
+            });
+        }
+        sections.push(Section {
+            name: section.name().map_err(broken)?.to_owned(),
+            code,
+        });
+    }
+    Ok((sections, programs))
+}

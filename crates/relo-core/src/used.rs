@@ -1,0 +1,269 @@
+//! The used set: which types and members of a target the relocations need.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use btf::{Btf, Kind, Type, TypeId};
+
+use crate::relo_kind::Subject;
+use crate::spec::Accessor;
+use crate::{Candidate, ReloError, ReloKind, Target, TargetSpec};
+
+/// Types and members to keep, each with the BTF that it stands in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UsedSet {
+    /// The kept types; a struct or union with the indexes of its kept members.
+    types: BTreeMap<Candidate, BTreeSet<u32>>,
+}
+
+/// How far marking a type goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// Up to pointers, whose targets stay out.
+    ToPointers,
+    /// Through pointers.
+    ThroughPointers,
+    /// All members by value, and only names behind pointers: what type_matches compares.
+    Members,
+    /// Behind a pointer of the same.
+    Names,
+}
+
+impl UsedSet {
+    /// The kept types of one BTF of the target, ascending by id.
+    pub(crate) fn types_of(&self, btf: u32) -> impl Iterator<Item = (TypeId, &BTreeSet<u32>)> {
+        let all = Candidate { btf, id: TypeId(0) }..=Candidate {
+            btf,
+            id: TypeId(u32::MAX),
+        };
+        self.types.range(all).map(|(place, members)| (place.id, members))
+    }
+
+    /// Marks what `bpftool gen min_core_btf` marks for a relocation (its `btfgen_record_reloc`).
+    ///
+    /// Where bpftool aborts or never returns (TYPE_TAG, a FWD behind a typedef, cycles), marking goes on.
+    pub(crate) fn mark(&mut self, target: &Target<'_>, spec: &TargetSpec) -> Result<(), ReloError> {
+        let mut marker = Marker {
+            used: self,
+            target,
+            index: spec.candidate.btf,
+            seen: BTreeSet::new(),
+        };
+        let root = spec.candidate.id;
+        match spec.spec.kind.subject() {
+            Subject::Field => marker.mark_path(spec),
+            Subject::Enumerator => marker.mark_type(root, Reach::ToPointers),
+            Subject::Type => match spec.spec.kind {
+                ReloKind::TypeMatches => marker.mark_type(root, Reach::Members),
+                ReloKind::LocalTypeId => Ok(()),
+                _existence_size_or_id => marker.mark_type(root, Reach::ThroughPointers),
+            },
+        }
+        .map_err(ReloError::target)
+    }
+
+    /// Marks an INT that tells readers the size of a pointer.
+    pub(crate) fn mark_long(&mut self, target: &Target<'_>) -> Result<(), ReloError> {
+        let btf = target.btfs()[0].btf;
+        for id in btf.own_ids() {
+            let ty = btf.resolve(id).map_err(ReloError::target)?;
+            if ty.kind() == Kind::Int && ty.name().map_err(ReloError::target)? == b"long unsigned int" {
+                self.types.entry(Candidate { btf: 0, id }).or_default();
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what had a part in matching a candidate.
+    pub(crate) fn absorb(
+        &mut self,
+        target: &Target<'_>,
+        candidate: Candidate,
+        footprint: Footprint,
+    ) -> Result<(), ReloError> {
+        let Some(touched) = footprint.0.map(RefCell::into_inner) else {
+            return Ok(());
+        };
+        let mut marker = Marker {
+            used: self,
+            target,
+            index: candidate.btf,
+            seen: BTreeSet::new(),
+        };
+        marker
+            .mark_touched(candidate.id, &touched)
+            .map_err(ReloError::target)
+    }
+}
+
+/// Marks types of one BTF of a target.
+struct Marker<'m> {
+    used: &'m mut UsedSet,
+    target: &'m Target<'m>,
+    index: u32,
+    /// What has been done, so that cycles end.
+    seen: BTreeSet<(TypeId, Reach)>,
+}
+
+impl Marker<'_> {
+    fn btf(&self) -> &Btf<'_> {
+        self.target.btfs()[self.index as usize].btf
+    }
+
+    /// Types below a module's first id are those of vmlinux, whoever refers to them.
+    fn keep(&mut self, id: TypeId) -> &mut BTreeSet<u32> {
+        let btf = if id < self.btf().first_id() { 0 } else { self.index };
+        self.used.types.entry(Candidate { btf, id }).or_default()
+    }
+
+    /// Marks the root and, along the raw spec, each member with its type.
+    fn mark_path(&mut self, spec: &TargetSpec) -> Result<(), btf::Error> {
+        self.mark_type(spec.candidate.id, Reach::ToPointers)?;
+        let mut at = spec.candidate.id;
+        for &index in spec.spec.raw.iter().skip(1) {
+            let ty = self.btf().skip(at)?;
+            let (kind, id) = (ty.kind(), ty.id());
+            at = if kind == Kind::Array {
+                ty.array()?.element
+            } else {
+                ty.member(index)?.type_id
+            };
+            if kind.is_composite() {
+                self.mark_member(id, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark_touched(&mut self, root: TypeId, touched: &Touched) -> Result<(), btf::Error> {
+        self.mark_type(root, Reach::ToPointers)?;
+        for &id in &touched.types {
+            self.mark_type(id, Reach::ToPointers)?;
+        }
+        for &(composite, index) in &touched.members {
+            self.mark_member(composite, index)?;
+        }
+        Ok(())
+    }
+
+    fn mark_member(&mut self, composite: TypeId, index: u32) -> Result<(), btf::Error> {
+        let type_id = self.btf().resolve(composite)?.member(index)?.type_id;
+        self.keep(composite).insert(index);
+        self.mark_type(type_id, Reach::ToPointers)
+    }
+
+    /// Marks a type and what it needs, with a list of its own instead of recursion: hostile types nest deeply.
+    fn mark_type(&mut self, id: TypeId, reach: Reach) -> Result<(), btf::Error> {
+        let mut todo = vec![(id, reach)];
+        while let Some((id, reach)) = todo.pop() {
+            if id == TypeId::VOID || !self.seen.insert((id, reach)) {
+                continue;
+            }
+            let ty = self.btf().resolve(id)?;
+            let needs = needs_of(&ty, reach)?;
+            let members = if ty.kind().is_composite() && reach == Reach::Members {
+                ty.len()
+            } else {
+                0
+            };
+            self.keep(id).extend(0..members);
+            todo.extend(needs);
+        }
+        Ok(())
+    }
+}
+
+/// The types that a kept type can't do without.
+fn needs_of(ty: &Type<'_>, reach: Reach) -> Result<Vec<(TypeId, Reach)>, btf::Error> {
+    // Behind an array or a signature, type_matches compares by value again.
+    let by_value = if reach == Reach::Names {
+        Reach::Members
+    } else {
+        reach
+    };
+    Ok(match ty.kind() {
+        Kind::Void | Kind::Int | Kind::Float | Kind::Enum | Kind::Enum64 | Kind::Fwd | Kind::Unknown(_) => {
+            Vec::new()
+        }
+        Kind::Struct | Kind::Union if reach == Reach::Members => ty
+            .members()
+            .map(|member| Ok((member?.type_id, Reach::Members)))
+            .collect::<Result<_, btf::Error>>()?,
+        Kind::Struct | Kind::Union => Vec::new(),
+        Kind::Ptr => match reach {
+            Reach::ToPointers => Vec::new(),
+            Reach::ThroughPointers => vec![(ty.target()?, reach)],
+            Reach::Members | Reach::Names => vec![(ty.target()?, Reach::Names)],
+        },
+        Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag => {
+            vec![(ty.target()?, reach)]
+        }
+        Kind::Func | Kind::Var | Kind::DeclTag => vec![(ty.target()?, by_value)],
+        Kind::Array => {
+            let array = ty.array()?;
+            vec![(array.element, by_value), (array.index, by_value)]
+        }
+        Kind::FuncProto => {
+            let mut needs = vec![(ty.target()?, by_value)];
+            for index in 0..ty.len() {
+                needs.push((ty.param(index)?.type_id, by_value));
+            }
+            needs
+        }
+        Kind::Datasec => {
+            let vars = (0..ty.len()).map(|index| Ok((ty.var_section(index)?.type_id, by_value)));
+            vars.collect::<Result<_, btf::Error>>()?
+        }
+    })
+}
+
+/// What matching one candidate looked at; nothing is written down unless somebody asked.
+#[derive(Debug)]
+pub(crate) struct Footprint(Option<RefCell<Touched>>);
+
+#[derive(Debug, Default)]
+struct Touched {
+    types: BTreeSet<TypeId>,
+    members: BTreeSet<(TypeId, u32)>,
+}
+
+impl Footprint {
+    pub(crate) fn new(watch: bool) -> Footprint {
+        Footprint(watch.then(RefCell::default))
+    }
+
+    /// A type, and what it needs up to pointers, was looked at.
+    #[inline]
+    pub(crate) fn ty(&self, id: TypeId) {
+        if let Some(touched) = &self.0 {
+            touched.borrow_mut().types.insert(id);
+        }
+    }
+
+    /// A member decided something.
+    #[inline]
+    pub(crate) fn member(&self, composite: &Type<'_>, index: u32) {
+        if let Some(touched) = &self.0 {
+            touched.borrow_mut().members.insert((composite.id(), index));
+        }
+    }
+
+    /// That a member is not the last one decided something, so the next must stay.
+    pub(crate) fn next_member(&self, target: &Btf<'_>, last: Option<&Accessor>) {
+        let (
+            Some(touched),
+            Some(&Accessor {
+                name: Some(_),
+                type_id,
+                index,
+            }),
+        ) = (&self.0, last)
+        else {
+            return;
+        };
+        if target.resolve(type_id).is_ok_and(|ty| index + 1 < ty.len()) {
+            touched.borrow_mut().members.insert((type_id, index + 1));
+        }
+    }
+}
