@@ -34,7 +34,9 @@ pub use candidate::{Candidate, Target, TargetBtf, Wanted};
 pub use decide::Decision;
 pub use error::{ObjectError, ReloError};
 pub use insn::{INSN_LEN, Insn};
-pub use minimize::{Difference, MinCoreBtf, MinimizeError, MinimizeOptions, ObjectProof, minimize};
+pub use minimize::{
+    Difference, MinCoreBtf, MinimizeError, MinimizeOptions, ObjectProof, TypeIdMap, minimize,
+};
 pub use mode::{Divergence, Mode};
 pub use name::essential_name;
 pub use object::{BpfObject, ObjectRelo, Program};

@@ -27,10 +27,26 @@ pub struct MinimizeOptions {
 pub struct MinCoreBtf {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// From each kept type of the target to its id in `bytes`, ascending.
-    pub ids: Vec<(TypeId, TypeId)>,
+    /// The new ids of the kept types.
+    pub ids: TypeIdMap,
     /// For each object, in the order given, what the proof found.
     pub proofs: Vec<ObjectProof>,
+}
+
+/// From ids of the target to those of the minimized BTF.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TypeIdMap(BTreeMap<TypeId, TypeId>);
+
+impl TypeIdMap {
+    /// The new id of a type; None if it was not kept.
+    pub fn find(&self, target: TypeId) -> Option<TypeId> {
+        self.0.get(&target).copied()
+    }
+
+    /// Old and new ids, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (TypeId, TypeId)> {
+        self.0.iter().map(|(&old, &new)| (old, new))
+    }
 }
 
 /// The proof for one object: all its relocations again, on the minimized BTF.
@@ -216,27 +232,29 @@ impl Minimizer<'_> {
     }
 
     /// Writes the used types in the order of their ids, as bpftool does.
-    fn write(&self) -> Result<(Vec<u8>, Vec<(TypeId, TypeId)>), MinimizeError> {
+    fn write(&self) -> Result<(Vec<u8>, TypeIdMap), MinimizeError> {
         let btf = self.target.btfs()[0].btf;
         let order = self.options.order.unwrap_or(btf.order());
         let mut builder = Builder::new(order).header_len(self.options.header_len);
         let first = builder.next_id().0;
-        let ids: BTreeMap<TypeId, TypeId> = self
-            .used
-            .types_of(0)
-            .zip(first..)
-            .map(|((id, _), new)| (id, TypeId(new)))
-            .collect();
+        let new_ids = (first..).map(TypeId);
+        let ids = TypeIdMap(
+            self.used
+                .types_of(0)
+                .zip(new_ids)
+                .map(|((id, _), new)| (id, new))
+                .collect(),
+        );
         for (id, members) in self.used.types_of(0) {
             let ty = btf.resolve(id).map_err(MinimizeError::Write)?;
             // What is not kept becomes void: the target of a pointer that nobody follows.
-            let map = |old: TypeId| ids.get(&old).copied().unwrap_or(TypeId::VOID);
+            let map = |old: TypeId| ids.find(old).unwrap_or(TypeId::VOID);
             builder
                 .copy(&ty, |index| members.contains(&index), map)
                 .map_err(MinimizeError::Write)?;
         }
         let bytes = builder.finish().map_err(MinimizeError::Write)?;
-        Ok((bytes, ids.into_iter().collect()))
+        Ok((bytes, ids))
     }
 
     /// Resolves every relocation again on the written bytes, read as a loader reads them.
