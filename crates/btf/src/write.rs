@@ -45,23 +45,19 @@ impl Builder {
         self
     }
 
-    /// An empty split BTF on a base: ids and string offsets go on where the base's end.
+    /// An empty split BTF on a base: ids and string offsets go on where the base's end, and strings of the base are
+    /// used again (libbpf: `btf__new_empty_split`).
     pub fn split(base: &crate::Btf<'_>) -> Builder {
-        let first_str = base.strings_end();
-        let known = HashMap::from([(Vec::new(), StrOff(0))]);
-        let (offsets, types, strings) = (Vec::new(), Vec::new(), Vec::new());
-        let first_id = base.type_count();
-        let header_len = HeaderLen::Short;
-        Builder {
-            order: base.order(),
-            header_len,
-            first_id,
-            first_str,
-            offsets,
-            types,
-            strings,
-            known,
+        let mut builder = Builder::new(base.order());
+        builder.first_id = base.type_count();
+        builder.first_str = base.strings_end();
+        builder.strings.clear();
+        let mut at = 0;
+        for text in base.data()[base.header().strings.clone()].split(|&byte| byte == 0) {
+            builder.known.entry(text.to_vec()).or_insert(StrOff(at));
+            at += text.len() as u32 + 1;
         }
+        builder
     }
 
     /// The id that the next type gets.

@@ -118,6 +118,15 @@ impl<'t> Target<'t> {
         Ok(())
     }
 
+    /// Where a type stands that one of the BTFs refers to: ids below a module's first one are those of vmlinux.
+    pub(crate) fn place(&self, btf: u32, id: TypeId) -> Candidate {
+        let own = id >= self.btfs[btf as usize].btf.first_id();
+        Candidate {
+            btf: if own { btf } else { 0 },
+            id,
+        }
+    }
+
     /// The BTF of a candidate.
     pub fn btf(&self, candidate: Candidate) -> &'t Btf<'t> {
         self.btfs[candidate.btf as usize].btf

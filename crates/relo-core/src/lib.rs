@@ -29,13 +29,15 @@ mod spec;
 mod type_match;
 mod used;
 mod value;
+mod written;
 
 pub use candidate::{Candidate, Target, TargetBtf, Wanted};
 pub use decide::Decision;
 pub use error::{ObjectError, ReloError};
 pub use insn::{INSN_LEN, Insn};
 pub use minimize::{
-    Difference, MinCoreBtf, MinimizeError, MinimizeOptions, ObjectProof, TypeIdMap, minimize,
+    Difference, MinCoreBtf, MinimizeError, MinimizeOptions, ModuleTypes, ObjectProof, minimize,
+    minimize_with_modules,
 };
 pub use mode::{Divergence, Mode};
 pub use name::essential_name;
@@ -45,3 +47,4 @@ pub use record::{Outcome, RecordedRelo, relocate};
 pub use relo_kind::ReloKind;
 pub use skeleton::{EmbeddedObject, embedded_objects};
 pub use spec::{Accessor, LocalSpec, Spec, TargetSpec};
+pub use written::TypeIdMap;

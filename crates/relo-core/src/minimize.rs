@@ -1,13 +1,15 @@
 //! Minimizing: the used types of a target as a BTF of their own, and the proof that no decision changed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use btf::{Btf, Builder, ByteOrder, HeaderLen, PointerSize, TypeId};
+use btf::{Btf, ByteOrder, HeaderLen, PointerSize, TypeId};
 
 use crate::patch::Patched;
 use crate::record::Relocation;
 use crate::used::UsedSet;
-use crate::{BpfObject, Decision, Mode, ReloError, ReloKind, Target, Wanted};
+use crate::written::{self, TypeIdMap, Written};
+use crate::{BpfObject, Decision, Mode, ReloError, ReloKind, Target, TargetBtf, Wanted};
 
 /// How to minimize.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,33 +22,31 @@ pub struct MinimizeOptions {
     pub header_len: HeaderLen,
     /// The byte order to write; None for that of the target.
     pub order: Option<ByteOrder>,
+    /// What becomes of module types.
+    pub modules: ModuleTypes,
+}
+
+/// What becomes of types that only modules have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModuleTypes {
+    /// They join the one minimized BTF: loaders that are given a BTF file read no other.
+    #[default]
+    Merge,
+    /// Each module gets split BTF of its own on the minimized BTF of vmlinux.
+    Split,
 }
 
 /// A minimized BTF.
 #[derive(Debug, Clone)]
 pub struct MinCoreBtf {
-    /// The bytes.
+    /// The bytes: of vmlinux, with the modules' types where they are merged.
     pub bytes: Vec<u8>,
-    /// The new ids of the kept types.
-    pub ids: TypeIdMap,
+    /// The new ids of the kept types: of vmlinux, then of each module in the order given.
+    pub ids: Vec<TypeIdMap>,
+    /// Split BTF of each module in the order given, on `bytes`; empty where they are merged.
+    pub modules: Vec<Vec<u8>>,
     /// For each object, in the order given, what the proof found.
     pub proofs: Vec<ObjectProof>,
-}
-
-/// From ids of the target to those of the minimized BTF.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TypeIdMap(BTreeMap<TypeId, TypeId>);
-
-impl TypeIdMap {
-    /// The new id of a type; None if it was not kept.
-    pub fn find(&self, target: TypeId) -> Option<TypeId> {
-        self.0.get(&target).copied()
-    }
-
-    /// Old and new ids, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (TypeId, TypeId)> {
-        self.0.iter().map(|(&old, &new)| (old, new))
-    }
 }
 
 /// The proof for one object: all its relocations again, on the minimized BTF.
@@ -98,7 +98,7 @@ pub enum MinimizeError {
     },
 }
 
-/// Reduces a target to what the relocations of some objects use.
+/// Reduces the BTF of a kernel to what the relocations of some objects use.
 ///
 /// Starts from what `bpftool gen min_core_btf` keeps, resolves everything again on the result, and where a decision
 /// would change keeps what the decision stood on as well, until nothing changes.
@@ -107,18 +107,31 @@ pub fn minimize(
     objects: &[&BpfObject],
     options: MinimizeOptions,
 ) -> Result<MinCoreBtf, MinimizeError> {
+    minimize_with_modules(btf, &[], objects, options)
+}
+
+/// The same with modules, which are searched where vmlinux has no candidate.
+pub fn minimize_with_modules(
+    vmlinux: &Btf<'_>,
+    modules: &[TargetBtf<'_>],
+    objects: &[&BpfObject],
+    options: MinimizeOptions,
+) -> Result<MinCoreBtf, MinimizeError> {
     let wanted = Wanted::new(objects.iter().copied());
-    let target = Target::new(btf, &[], &wanted)?;
+    let target = Target::new(vmlinux, modules, &wanted)?;
     let full: Vec<Vec<Verdict>> = objects
         .iter()
         .map(|object| verdicts(object, &target, options.mode))
         .collect();
     let mut used = UsedSet::default();
-    for verdict in full.iter().flatten() {
-        for spec in verdict.marked.iter() {
-            used.mark(&target, spec)?;
-        }
+    for spec in full
+        .iter()
+        .flatten()
+        .filter_map(|verdict| verdict.marked.as_ref())
+    {
+        used.mark(&target, spec)?;
     }
+    let watched = BTreeMap::new();
     let mut minimizer = Minimizer {
         target: &target,
         wanted: &wanted,
@@ -126,7 +139,7 @@ pub fn minimize(
         options,
         full,
         used,
-        watched: BTreeMap::new(),
+        watched,
     };
     minimizer.watch_errors()?;
     minimizer.run()
@@ -189,15 +202,21 @@ impl Minimizer<'_> {
 
     fn run(mut self) -> Result<MinCoreBtf, MinimizeError> {
         loop {
-            let (bytes, ids) = self.write()?;
-            let differences = self.compare(&bytes)?;
+            let written =
+                written::write(self.target, &self.used, self.options).map_err(MinimizeError::Write)?;
+            let differences = self.compare(&written)?;
             let first = differences
                 .iter()
                 .enumerate()
                 .find_map(|(object, list)| Some((object, list.first()?.relo)));
             let Some((object, relo)) = first.filter(|_| !self.options.strict_bpftool) else {
                 let proofs = self.proofs(differences);
-                return Ok(MinCoreBtf { bytes, ids, proofs });
+                return Ok(MinCoreBtf {
+                    bytes: written.bytes,
+                    ids: written.ids,
+                    modules: written.modules,
+                    proofs,
+                });
             };
             let mut progress = false;
             for (object, list) in differences.iter().enumerate() {
@@ -231,36 +250,23 @@ impl Minimizer<'_> {
         Ok(true)
     }
 
-    /// Writes the used types in the order of their ids, as bpftool does.
-    fn write(&self) -> Result<(Vec<u8>, TypeIdMap), MinimizeError> {
-        let btf = self.target.btfs()[0].btf;
-        let order = self.options.order.unwrap_or(btf.order());
-        let mut builder = Builder::new(order).header_len(self.options.header_len);
-        let first = builder.next_id().0;
-        let new_ids = (first..).map(TypeId);
-        let ids = TypeIdMap(
-            self.used
-                .types_of(0)
-                .zip(new_ids)
-                .map(|((id, _), new)| (id, new))
-                .collect(),
-        );
-        for (id, members) in self.used.types_of(0) {
-            let ty = btf.resolve(id).map_err(MinimizeError::Write)?;
-            // What is not kept becomes void: the target of a pointer that nobody follows.
-            let map = |old: TypeId| ids.find(old).unwrap_or(TypeId::VOID);
-            builder
-                .copy(&ty, |index| members.contains(&index), map)
-                .map_err(MinimizeError::Write)?;
-        }
-        let bytes = builder.finish().map_err(MinimizeError::Write)?;
-        Ok((bytes, ids))
-    }
-
     /// Resolves every relocation again on the written bytes, read as a loader reads them.
-    fn compare(&self, bytes: &[u8]) -> Result<Vec<Vec<Difference>>, MinimizeError> {
-        let btf = Btf::parse(bytes).map_err(MinimizeError::Write)?;
-        let target = Target::new(&btf, &[], self.wanted)?;
+    fn compare(&self, written: &Written) -> Result<Vec<Vec<Difference>>, MinimizeError> {
+        let btf = Arc::new(Btf::parse(&written.bytes).map_err(MinimizeError::Write)?);
+        let split =
+            |bytes: &'_ Vec<u8>| Btf::parse_split(bytes.clone(), Arc::new((*btf).clone().into_owned()));
+        let splits: Vec<Btf<'static>> = written
+            .modules
+            .iter()
+            .map(split)
+            .collect::<Result<_, _>>()
+            .map_err(MinimizeError::Write)?;
+        let names = self.target.btfs()[1..].iter().map(|module| module.module);
+        let modules: Vec<TargetBtf<'_>> = names
+            .zip(&splits)
+            .map(|(module, btf)| TargetBtf { module, btf })
+            .collect();
+        let target = Target::new(&btf, &modules, self.wanted)?;
         let compare_object = |(object, full): (&&BpfObject, &Vec<Verdict>)| {
             let minimized = verdicts(object, &target, self.options.mode);
             let pairs = full.iter().zip(minimized).enumerate();

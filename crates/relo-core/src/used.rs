@@ -39,6 +39,17 @@ impl UsedSet {
         self.types.range(all).map(|(place, members)| (place.id, members))
     }
 
+    /// Whether a type is kept.
+    pub(crate) fn has(&self, place: Candidate) -> bool {
+        self.types.contains_key(&place)
+    }
+
+    /// The indexes of a type's kept members.
+    pub(crate) fn members_of(&self, place: Candidate) -> &BTreeSet<u32> {
+        static NONE: BTreeSet<u32> = BTreeSet::new();
+        self.types.get(&place).unwrap_or(&NONE)
+    }
+
     /// Marks what `bpftool gen min_core_btf` marks for a relocation (its `btfgen_record_reloc`).
     ///
     /// Where bpftool aborts or never returns (TYPE_TAG, a FWD behind a typedef, cycles), marking goes on.
@@ -111,10 +122,11 @@ impl Marker<'_> {
         self.target.btfs()[self.index as usize].btf
     }
 
-    /// Types below a module's first id are those of vmlinux, whoever refers to them.
     fn keep(&mut self, id: TypeId) -> &mut BTreeSet<u32> {
-        let btf = if id < self.btf().first_id() { 0 } else { self.index };
-        self.used.types.entry(Candidate { btf, id }).or_default()
+        self.used
+            .types
+            .entry(self.target.place(self.index, id))
+            .or_default()
     }
 
     /// Marks the root and, along the raw spec, each member with its type.
