@@ -119,6 +119,11 @@ impl BpfObject {
         relo.program.map(|index| &self.programs[index])
     }
 
+    /// The section of a program of this object.
+    pub fn section_of_program(&self, program: &Program) -> &str {
+        &self.sections[program.section].name
+    }
+
     /// Index of a relocation's instruction: within its program, or within its section where no program covers it.
     pub fn insn_of(&self, relo: &ObjectRelo) -> u64 {
         let start = self.program_of(relo).map_or(0, |program| program.start);
