@@ -1,0 +1,115 @@
+//! What this machine's apt is set up with. Read, never changed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use plugin::Failure;
+
+use crate::sources::{self, Mirror};
+
+/// The machine's apt.
+pub struct Machine {
+    /// Where it gets Debian from.
+    pub mirror: Mirror,
+    /// `apt-helper`, which reads apt's compressed files.
+    pub helper: PathBuf,
+}
+
+/// Where the package debian-archive-keyring puts its keys.
+const KEYRINGS: &[&str] = &[
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+];
+
+impl Machine {
+    /// Asks apt-config, so that `APT_CONFIG` and apt.conf.d are respected.
+    pub fn read() -> Result<Machine, Failure> {
+        let output = command("apt-config")
+            .args(["shell", "LIST", "Dir::Etc::sourcelist/f"])
+            .args([
+                "PARTS",
+                "Dir::Etc::sourceparts/d",
+                "METHODS",
+                "Dir::Bin::methods/d",
+            ])
+            .output()
+            .map_err(|error| not_started("apt-config", &error))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = |name: &str| text.lines().find_map(|line| parse_assignment(line, name));
+        let list = value("LIST").unwrap_or_else(|| "/etc/apt/sources.list".into());
+        let parts = value("PARTS").unwrap_or_else(|| "/etc/apt/sources.list.d".into());
+        let methods = value("METHODS").unwrap_or_else(|| "/usr/lib/apt/methods".into());
+        let entries = sources::read(&list, &parts)
+            .map_err(|error| Failure::tool(format!("apt's sources can't be read: {error}")))?;
+        let mut mirror = Mirror::find(&entries).ok_or_else(|| no_mirror(&list, &parts))?;
+        let entries = [Some(&mut mirror.archive), mirror.security.as_mut()];
+        for entry in entries
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.signed_by.is_none())
+        {
+            // Stricter than apt's default of all keys that the machine trusts for anything.
+            entry.signed_by = KEYRINGS
+                .iter()
+                .find(|keyring| Path::new(keyring).exists())
+                .map(|keyring| (*keyring).to_owned());
+        }
+        let helper = methods
+            .parent()
+            .unwrap_or(Path::new("/usr/lib/apt"))
+            .join("apt-helper");
+        Ok(Machine { mirror, helper })
+    }
+}
+
+/// `NAME='value'`
+fn parse_assignment(line: &str, name: &str) -> Option<PathBuf> {
+    let value = line.strip_prefix(name)?.strip_prefix("='")?.strip_suffix('\'')?;
+    Some(PathBuf::from(value.replace("'\\''", "'")))
+}
+
+fn no_mirror(list: &Path, parts: &Path) -> Failure {
+    Failure::user(format!(
+        "no Debian archive in {} and {}",
+        list.display(),
+        parts.display()
+    ))
+    .help("let this machine's apt have an entry for a suite of Debian, with the component main")
+}
+
+/// A program of apt, speaking English, without a terminal.
+pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
+
+/// Why a program didn't start.
+pub fn not_started(program: &str, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::NotFound {
+        return Failure::user(format!("{program} is not installed"))
+            .help("the source debian needs apt and dpkg: run it on Debian or a derivative");
+    }
+    Failure::tool(format!("{program}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments() {
+        let check = |line, expected: Option<&str>| {
+            assert_eq!(
+                parse_assignment(line, "LIST"),
+                expected.map(PathBuf::from),
+                "{line}"
+            );
+        };
+        check("LIST='/etc/apt/sources.list'", Some("/etc/apt/sources.list"));
+        check("LIST='/it'\\''s'", Some("/it's"));
+        check("LISTS='/x'", None);
+        check("LIST=/x", None);
+    }
+}
