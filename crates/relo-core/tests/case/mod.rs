@@ -1,0 +1,147 @@
+//! A program and a kernel as literals, and one function that relocates the one against the other.
+
+use btf::{Btf, Builder, ByteOrder, TypeId};
+use object::write::{Object, Symbol, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use relo_core::{BpfObject, Insn, Mode, RecordedRelo, ReloKind, Target, Wanted, relocate};
+
+/// A relocation of the program: kind, root, access string, and the value that its instruction holds.
+pub struct Relo {
+    pub kind: ReloKind,
+    pub root: TypeId,
+    pub access: &'static str,
+    pub insn: Insn,
+}
+
+/// `r1 = value`, the instruction that can hold any answer.
+pub fn mov(value: i32) -> Insn {
+    Insn {
+        code: 0xb7,
+        dst: 1,
+        src: 0,
+        off: 0,
+        imm: value,
+    }
+}
+
+/// A load of `size` bytes at an offset.
+pub fn load(size: u32, off: i16) -> Insn {
+    let width = [(4, 0x00), (2, 0x08), (1, 0x10), (8, 0x18)]
+        .iter()
+        .find(|(bytes, _)| *bytes == size);
+    Insn {
+        code: 0x61 | width.map_or(0, |(_, bits)| *bits),
+        dst: 1,
+        src: 2,
+        off,
+        imm: 0,
+    }
+}
+
+pub fn relo(kind: ReloKind, root: TypeId, access: &'static str, insn: Insn) -> Relo {
+    Relo {
+        kind,
+        root,
+        access,
+        insn,
+    }
+}
+
+/// A BTF written down as code.
+pub fn btf(order: ByteOrder, build: impl FnOnce(&mut Builder)) -> Vec<u8> {
+    let mut builder = Builder::new(order);
+    build(&mut builder);
+    builder.finish().expect("the literal is a BTF")
+}
+
+/// An object whose one program holds the relocations, one an instruction.
+pub fn object(order: ByteOrder, build: impl FnOnce(&mut Builder) -> Vec<Relo>) -> BpfObject {
+    let mut builder = Builder::new(order);
+    let relos = build(&mut builder);
+    let section = builder.string(b"test").expect("a string");
+    let mut part = vec![16, section.0, relos.len() as u32];
+    let mut code = Vec::new();
+    for relo in &relos {
+        let access = builder.string(relo.access.as_bytes()).expect("a string");
+        part.extend([code.len() as u32, relo.root.0, access.0, relo.kind as u32]);
+        code.extend(relo.insn.encode(order));
+        if relo.insn.is_ldimm64() {
+            code.extend(
+                Insn {
+                    code: 0,
+                    dst: 0,
+                    src: 0,
+                    off: 0,
+                    imm: 0,
+                }
+                .encode(order),
+            );
+        }
+    }
+    let local = builder.finish().expect("the literal is a BTF");
+    BpfObject::parse("test", &elf(order, &local, &ext(order, &part), &code))
+        .expect("the literal is an object")
+}
+
+/// Nothing without relocations: compilers write no section then.
+fn ext(order: ByteOrder, part: &[u32]) -> Vec<u8> {
+    if part[2] == 0 {
+        return Vec::new();
+    }
+    let mut out = match order {
+        ByteOrder::Little => vec![0x9f, 0xeb, 1, 0],
+        ByteOrder::Big => vec![0xeb, 0x9f, 1, 0],
+    };
+    for word in [32, 0, 0, 0, 0, 0, 4 * part.len() as u32].iter().chain(part) {
+        out.extend(order.encode(*word));
+    }
+    out
+}
+
+fn elf(order: ByteOrder, btf: &[u8], ext: &[u8], code: &[u8]) -> Vec<u8> {
+    let endianness = match order {
+        ByteOrder::Little => Endianness::Little,
+        ByteOrder::Big => Endianness::Big,
+    };
+    let mut file = Object::new(BinaryFormat::Elf, Architecture::Bpf, endianness);
+    for (name, data) in [(".BTF", btf), (".BTF.ext", ext)]
+        .into_iter()
+        .filter(|(_, data)| !data.is_empty())
+    {
+        let id = file.add_section(Vec::new(), name.into(), SectionKind::Other);
+        file.set_section_data(id, data.to_vec(), 4);
+    }
+    let text = file.add_section(Vec::new(), b"test".to_vec(), SectionKind::Text);
+    file.set_section_data(text, code.to_vec(), 8);
+    file.add_symbol(Symbol {
+        name: b"prog".to_vec(),
+        value: 0,
+        size: code.len() as u64,
+        kind: SymbolKind::Text,
+        scope: SymbolScope::Dynamic,
+        weak: false,
+        section: SymbolSection::Section(text),
+        flags: SymbolFlags::None,
+    });
+    file.write().expect("the literal is an ELF file")
+}
+
+/// The records of an object against a target.
+pub fn records(object: &BpfObject, target: &[u8], mode: Mode) -> Vec<RecordedRelo> {
+    let btf = Btf::parse(target).expect("the literal is a BTF");
+    let wanted = Wanted::new([object]);
+    let target = Target::new(&btf, &[], &wanted).expect("the literal is whole");
+    relocate(object, &target, mode)
+}
+
+/// The records in short: outcome, and the value or the code of the error.
+pub fn short(records: &[RecordedRelo]) -> Vec<String> {
+    records
+        .iter()
+        .map(|record| match (&record.outcome, &record.decision) {
+            (relo_core::Outcome::Error(error), _) => format!("error {}", error.code()),
+            (outcome, Some(decision)) => format!("{} {}", outcome.name(), decision.target),
+            (outcome, None) => outcome.name().to_owned(),
+        })
+        .collect()
+}
