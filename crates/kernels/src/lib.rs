@@ -1,1 +1,45 @@
 //! Which kernel: identity, kernels.lock, packages, images, store.
+//!
+//! | file | noun |
+//! |--|--|
+//! | `id.rs`, `arch.rs`, `digest.rs` | names: a kernel's identity, its architecture, a sha256 |
+//! | `lock.rs`, `locked.rs` | `kernels.lock`: every kernel that a pipeline uses, pinned; one kernel of it |
+//! | `deb.rs`, `ar.rs` | a Debian package, read as a stream; the archive around it |
+//! | `image.rs`, `raw.rs`, `compression.rs` | a boot image, as shipped, and what is inside |
+//! | `elf.rs` | sections and build-id of an ELF file |
+//! | `modules.rs` | the split BTFs of kernel modules |
+//! | `extract.rs` | packages in, BTFs and boot image out |
+//! | `store.rs`, `key_lock.rs` | what was fetched and derived, by content and by key |
+//!
+//! Everything read here comes from elsewhere and may be broken or hostile: all sizes have limits, nothing from a
+//! package is written to a path that the package names.
+#![forbid(unsafe_code)]
+
+mod ar;
+mod arch;
+mod compression;
+mod deb;
+mod digest;
+pub mod elf;
+mod error;
+pub mod extract;
+mod id;
+pub mod image;
+mod key_lock;
+mod lock;
+mod locked;
+pub mod modules;
+mod raw;
+mod store;
+
+pub use arch::Arch;
+pub use digest::Digest;
+pub use error::{Error, FormatError};
+pub use extract::Extracted;
+pub use id::KernelId;
+pub use image::{Image, ImageKind};
+pub use key_lock::{Holder, KeyLock};
+pub use lock::Lock;
+pub use locked::{LockedBlob, LockedKernel, LockedModules, LockedPackage, LockedSource};
+pub use modules::{BadModule, ModuleBtf};
+pub use store::Store;
