@@ -39,7 +39,7 @@ pub use extract::Extracted;
 pub use id::KernelId;
 pub use image::{Image, ImageKind};
 pub use key_lock::{Holder, KeyLock};
-pub use lock::Lock;
+pub use lock::{Lock, LockedRequest};
 pub use locked::{LockedBlob, LockedKernel, LockedModules, LockedPackage, LockedSource};
 pub use modules::{BadModule, ModuleBtf};
 pub use store::Store;

@@ -14,8 +14,25 @@ const HEADER: &str = "\
 /// The content of a `kernels.lock`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lock {
+    /// What pipelines asked for, sorted, and which kernels were the answer.
+    pub requests: Vec<LockedRequest>,
     /// The kernels, sorted by id, each id once.
     pub kernels: Vec<LockedKernel>,
+}
+
+/// What a pipeline asked a source, and the answer: as long as it asks the same, the source is not asked again.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LockedRequest {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// What the pipeline tells the plugin.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub with: serde_json::Value,
+    /// The kernels of the answer, sorted; each is among those of the lock.
+    pub kernels: Vec<KernelId>,
 }
 
 /// The file as it is.
@@ -23,6 +40,8 @@ pub struct Lock {
 #[serde(deny_unknown_fields)]
 struct Document {
     version: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    requests: Vec<LockedRequest>,
     kernels: Vec<LockedKernel>,
 }
 
@@ -60,6 +79,7 @@ impl Lock {
             return Err(fault(other_version(document.version)));
         }
         let lock = Lock {
+            requests: document.requests,
             kernels: document.kernels,
         }
         .sorted();
@@ -68,9 +88,11 @@ impl Lock {
 
     /// The text of the file: the same for the same content.
     pub fn to_yaml(&self) -> String {
+        let Lock { requests, kernels } = self.clone().sorted();
         let document = Document {
             version: VERSION,
-            kernels: self.clone().sorted().kernels,
+            requests,
+            kernels,
         };
         let yaml = serde_yaml::to_string(&document).expect("strings, numbers and booleans are always YAML");
         format!("{HEADER}{yaml}")
@@ -108,6 +130,16 @@ impl Lock {
     fn sorted(mut self) -> Lock {
         self.kernels.sort_by(|a, b| a.id.cmp(&b.id));
         self.kernels.iter_mut().for_each(|kernel| kernel.packages.sort());
+        self.requests
+            .iter_mut()
+            .for_each(|request| request.kernels.sort());
+        self.requests.sort_by_cached_key(|request| {
+            (
+                request.pipeline.clone(),
+                request.plugin.clone(),
+                request.with.to_string(),
+            )
+        });
         self
     }
 
@@ -115,6 +147,12 @@ impl Lock {
         let twice = self.kernels.windows(2).find(|pair| pair[0].id == pair[1].id);
         if let Some([kernel, _]) = twice {
             return Some(format!("{} is there twice; remove one of the two", kernel.id));
+        }
+        let named = self.requests.iter().flat_map(|request| &request.kernels);
+        if let Some(lost) = named.into_iter().find(|id| self.find(id).is_none()) {
+            return Some(format!(
+                "a request names {lost}, which is not there; run \"btfpipe lock\""
+            ));
         }
         self.kernels
             .iter()
@@ -138,6 +176,7 @@ fn other_version(version: u32) -> String {
 /// Room for tens of thousands of kernels; a lock needs no aliases.
 fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
+        strict_booleans: true,
         budget: serde_saphyr::budget! {
             max_events: 20_000_000,
             max_nodes: 10_000_000,
@@ -213,6 +252,7 @@ mod tests {
         kernel.source.with.clear();
         let lock = Lock {
             kernels: vec![kernel],
+            ..Lock::default()
         };
         let text = lock.to_yaml();
         for absent in ["build-id", "modules", "boot:", "with", "null"] {
@@ -236,6 +276,7 @@ mod tests {
         assert!(lock.kernels.iter().map(|kernel| &kernel.id).eq(&found));
         let backwards = Lock {
             kernels: lock.kernels.iter().rev().cloned().collect(),
+            ..Lock::default()
         };
         assert_eq!(backwards.to_yaml(), lock.to_yaml());
         assert_eq!(Lock::parse(&backwards.to_yaml()).unwrap(), lock);
@@ -282,12 +323,43 @@ mod tests {
     }
 
     #[test]
+    fn requests_and_their_answers() {
+        let request = |pipeline: &str, with: serde_json::Value, kernels: &[&str]| LockedRequest {
+            pipeline: pipeline.into(),
+            plugin: "debian".into(),
+            with,
+            kernels: kernels.iter().map(|id| id.parse().unwrap()).collect(),
+        };
+        let odd = serde_json::json!({
+            "suites": ["sid", "no", "~", "1e3", "0x10", "", "007", "true", "a: b", "é\n#", "null"],
+            "newest": 1, "deep": {"none": null, "yes": true, "half": 0.5},
+        });
+        let (one, two) = ("debian/12/arm64/6", "debian/12/x86_64/6");
+        let mut lock = Lock {
+            requests: vec![
+                request("release", odd, &[one, two]),
+                request("nightly", serde_json::Value::Null, &[one]),
+            ],
+            kernels: vec![kernel(one), kernel(two)],
+        };
+        let read = Lock::parse(&lock.to_yaml()).unwrap();
+        assert_eq!(read.requests[0].pipeline, "nightly");
+        assert_eq!(read.requests[1].kernels[0], two.parse().unwrap());
+        assert_eq!(read.requests[1].with, lock.requests[0].with);
+        assert_eq!(read.to_yaml(), lock.to_yaml());
+        lock.kernels.pop();
+        let error = Lock::parse(&lock.to_yaml()).unwrap_err().to_string();
+        assert!(error.contains("a request names debian/12/x86_64/6"), "{error}");
+    }
+
+    #[test]
     fn files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kernels.lock");
         assert!(Lock::read(&path).unwrap_err().is_not_found());
         let lock = Lock {
             kernels: vec![kernel("debian/12/x86_64/6.1")],
+            ..Lock::default()
         };
         Lock::default().write(&path).unwrap();
         lock.write(&path).unwrap();
@@ -303,7 +375,11 @@ mod tests {
     #[test]
     fn five_thousand_kernels() {
         let kernels = (0..5000).map(kernel_quickly).collect();
-        let lock = Lock { kernels }.sorted();
+        let lock = Lock {
+            kernels,
+            ..Lock::default()
+        }
+        .sorted();
         assert_eq!(Lock::parse(&lock.to_yaml()).unwrap(), lock);
     }
 
@@ -347,7 +423,7 @@ mod tests {
             kernel.packages[0].name = texts[3].clone();
             kernel.packages[0].version = texts[4].clone();
             kernel.packages[0].arch = texts[5].clone();
-            let lock = Lock { kernels: vec![kernel] };
+            let lock = Lock { kernels: vec![kernel], ..Lock::default() };
             prop_assert_eq!(Lock::parse(&lock.to_yaml()).map_err(|error| error.to_string()), Ok(lock));
         }
 
