@@ -205,15 +205,19 @@ impl Builder {
                 Ok(id)
             }
             Kind::Ptr | Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag => {
-                self.common(name, ty.kind(), ty.kind_flag(), 0, map(ty.target()?).0)
+                self.head(name, ty, map(ty.target()?).0)
             }
-            Kind::Func => self.common(name, Kind::Func, false, ty.len(), map(ty.target()?).0),
+            Kind::Func => self.head(name, ty, map(ty.target()?).0),
             Kind::Array => {
                 let array = ty.array()?;
-                self.array(map(array.element), map(array.index), array.len)
+                let id = self.head(name, ty, 0)?;
+                for word in [map(array.element).0, map(array.index).0, array.len] {
+                    self.word(word);
+                }
+                Ok(id)
             }
             Kind::FuncProto => {
-                let id = self.common(name, Kind::FuncProto, false, ty.len(), map(ty.target()?).0)?;
+                let id = self.head(name, ty, map(ty.target()?).0)?;
                 for index in 0..ty.len() {
                     let param = ty.param(index)?;
                     let name = self.string(ty.string(param.name)?)?;
@@ -223,7 +227,7 @@ impl Builder {
                 Ok(id)
             }
             Kind::Enum | Kind::Enum64 => {
-                let id = self.common(name, ty.kind(), ty.kind_flag(), ty.len(), ty.size()?)?;
+                let id = self.head(name, ty, ty.size()?)?;
                 for index in 0..ty.len() {
                     let enumerator = ty.enumerator(index)?;
                     let name = self.string(ty.string(enumerator.name)?)?;
@@ -236,25 +240,25 @@ impl Builder {
                 Ok(id)
             }
             Kind::Int => {
-                let id = self.common(name, Kind::Int, ty.kind_flag(), 0, ty.size()?)?;
+                let id = self.head(name, ty, ty.size()?)?;
                 let encoding = u32::from(ty.int_encoding()?.0) << 24;
                 self.word(encoding | u32::from(ty.int_offset()?) << 16 | u32::from(ty.int_bits()?));
                 Ok(id)
             }
-            Kind::Float => self.common(name, Kind::Float, false, 0, ty.size()?),
-            Kind::Fwd => self.common(name, Kind::Fwd, ty.kind_flag(), 0, 0),
+            Kind::Float => self.head(name, ty, ty.size()?),
+            Kind::Fwd => self.head(name, ty, 0),
             Kind::Var => {
-                let id = self.common(name, Kind::Var, false, 0, map(ty.target()?).0)?;
+                let id = self.head(name, ty, map(ty.target()?).0)?;
                 self.word(ty.linkage()?);
                 Ok(id)
             }
             Kind::DeclTag => {
-                let id = self.common(name, Kind::DeclTag, ty.kind_flag(), 0, map(ty.target()?).0)?;
+                let id = self.head(name, ty, map(ty.target()?).0)?;
                 self.word(ty.component()?.unwrap_or(u32::MAX));
                 Ok(id)
             }
             Kind::Datasec => {
-                let id = self.common(name, Kind::Datasec, false, ty.len(), ty.size()?)?;
+                let id = self.head(name, ty, ty.size()?)?;
                 for index in 0..ty.len() {
                     let var = ty.var_section(index)?;
                     for word in [map(var.type_id).0, var.offset, var.size] {
@@ -292,6 +296,11 @@ impl Builder {
         self.word(u32::from(flag) << 31 | u32::from(kind.number()) << 24 | len);
         self.word(last);
         Ok(id)
+    }
+
+    /// The common part of a type that is copied whole: flag and count stay, whether the kind has a use for them or not.
+    fn head(&mut self, name: &[u8], ty: &Type<'_>, last: u32) -> Result<TypeId, Error> {
+        self.common(name, ty.kind(), ty.kind_flag(), ty.len(), last)
     }
 
     fn word(&mut self, word: u32) {

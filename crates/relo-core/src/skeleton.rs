@@ -12,6 +12,7 @@ pub struct EmbeddedObject<'d> {
 }
 
 const ELF64: &[u8; 5] = b"\x7fELF\x02";
+const ELF64_HEADER_LEN: usize = 64;
 const EM_BPF: u16 = 247;
 const ET_REL: u16 = 1;
 
@@ -84,5 +85,38 @@ fn object_len(bytes: &[u8]) -> Option<usize> {
         start.checked_add(len)
     });
     let end = usize::try_from(section_ends.fold(table_end, u64::max)).ok()?;
-    (end <= bytes.len()).then_some(end)
+    (ELF64_HEADER_LEN..=bytes.len()).contains(&end).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Vec<u8> {
+        let mut header = vec![0; 64];
+        header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        header[16] = 1;
+        header[18] = EM_BPF as u8;
+        header[0x34] = 64;
+        header
+    }
+
+    fn check(file: &[u8], want: &[(usize, usize)]) {
+        let found: Vec<_> = embedded_objects(file)
+            .iter()
+            .map(|object| (object.offset, object.bytes.len()))
+            .collect();
+        assert_eq!(found, want);
+    }
+
+    #[test]
+    fn ends_and_starts() {
+        check(b"", &[]);
+        check(b"\x7fELF\x02", &[]);
+        // Without a section table there is no end, and a search that must go on.
+        check(&header(), &[]);
+        let mut other_machine = header();
+        other_machine[18] = 62;
+        check(&other_machine, &[]);
+    }
 }
