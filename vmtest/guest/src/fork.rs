@@ -1,0 +1,81 @@
+//! One piece of work in a process of its own: a crash in it is a result.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, setpgid, waitpid};
+
+/// How the process ended.
+pub enum Ended {
+    /// It wrote all of this and exited with 0.
+    Wrote(Vec<u8>),
+    Signal(i32),
+    Code(i32),
+    TimedOut,
+}
+
+/// Runs `work` in a child that writes its answer into a pipe; kills it and its own children at `deadline`.
+pub fn in_child(deadline: Instant, work: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Ended> {
+    let (from_child, to_parent) = rustix::pipe::pipe()?;
+    let Some(child) = fork()? else {
+        drop(from_child);
+        let mut out = File::from(to_parent);
+        let code = i32::from(setpgid(None, None).is_err() || work(&mut out).is_err());
+        std::process::exit(code);
+    };
+    drop(to_parent);
+    let Some(answer) = read_until(File::from(from_child), deadline)? else {
+        // The child may not have reached its setpgid yet: make the group exist before killing it.
+        let _ = setpgid(Some(child), Some(child));
+        kill_process_group(child, Signal::KILL)?;
+        waitpid(Some(child), WaitOptions::empty())?;
+        return Ok(Ended::TimedOut);
+    };
+    Ok(match waitpid(Some(child), WaitOptions::empty())? {
+        Some((_, status)) if status.signaled() => Ended::Signal(status.terminating_signal().unwrap_or(0)),
+        Some((_, status)) => match status.exit_status() {
+            Some(0) => Ended::Wrote(answer),
+            code => Ended::Code(code.unwrap_or(-1)),
+        },
+        None => Ended::Code(-1),
+    })
+}
+
+/// All that comes before the end of file, or `None` when the deadline comes first.
+fn read_until(mut pipe: File, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || !wait_readable(&pipe, left)? {
+            return Ok(None);
+        }
+        match pipe.read(&mut chunk)? {
+            0 => return Ok(Some(bytes)),
+            n => bytes.extend_from_slice(&chunk[..n]),
+        }
+    }
+}
+
+fn wait_readable(pipe: &File, left: Duration) -> io::Result<bool> {
+    let timeout = Timespec {
+        tv_sec: left.as_secs() as i64,
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    let mut fds = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&timeout))? > 0)
+}
+
+/// `None` in the child.
+#[allow(unsafe_code)]
+fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: this program has one thread, so that the child may do anything that the parent may.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Pid::from_raw(pid)),
+    }
+}

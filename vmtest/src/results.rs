@@ -1,0 +1,295 @@
+//! Reads the guest's messages and believes them only as a whole: right number, no gap, every check answered.
+
+use crate::wire::{End, Frame, Hello, Message, NotAFrame, Program, decode};
+
+/// The oldest libbpf that the guest is built with; an older one was linked by accident: a distribution's libbpf.a in the
+/// folder of libelf.a wins silently over the vendored one.
+const LIBBPF: (u32, u32) = (1, 7);
+
+/// What the guest found out about one check.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub programs: Vec<Program>,
+    pub end: End,
+}
+
+/// The state of the conversation.
+#[derive(Debug)]
+pub struct Reader {
+    nonce: String,
+    checks: u32,
+    seq: u32,
+    hello: Option<Hello>,
+    open: Option<Vec<Program>>,
+    answers: Vec<Answer>,
+}
+
+/// What a line changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Other text on the line: nothing.
+    Nothing,
+    Ready,
+    CheckBegin(usize),
+    Program,
+    CheckEnd(usize),
+    Done,
+}
+
+/// Why the guest is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    #[error("a line of results arrived damaged: {0:?}")]
+    Damaged(String),
+    #[error("message {got} of the results came where {want} was due")]
+    Sequence { want: u32, got: u32 },
+    #[error("the results carry the number of another boot")]
+    Nonce,
+    #[error("the guest program links libbpf {0}, older than 1.7: build it with \"cargo xtask guest\"")]
+    Libbpf(String),
+    #[error("the guest was given {want} checks and speaks of {got}")]
+    Count { want: u32, got: u32 },
+    #[error("{0:?} came out of turn")]
+    OutOfTurn(&'static str),
+    #[error("the guest gave up: {0}")]
+    GaveUp(String),
+}
+
+impl Reader {
+    /// Waits for the hello of the guest that was given this number and this many checks.
+    pub fn new(nonce: &str, checks: usize) -> Self {
+        Reader {
+            nonce: nonce.to_owned(),
+            checks: u32::try_from(checks).unwrap_or(u32::MAX),
+            seq: 0,
+            hello: None,
+            open: None,
+            answers: Vec::new(),
+        }
+    }
+
+    /// The guest's hello.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.hello.as_ref()
+    }
+
+    /// The check being made.
+    pub fn current(&self) -> Option<usize> {
+        self.open.as_ref().map(|_| self.answers.len())
+    }
+
+    /// All answers; to be asked after [`Progress::Done`].
+    pub fn into_answers(self) -> Vec<Answer> {
+        self.answers
+    }
+
+    /// Takes one line.
+    pub fn take(&mut self, line: &str) -> Result<Progress, Broken> {
+        let Frame { seq, message } = match decode(line) {
+            Ok(frame) => frame,
+            Err(NotAFrame::Foreign) => return Ok(Progress::Nothing),
+            Err(NotAFrame::Damaged) => return Err(Broken::Damaged(line.chars().take(80).collect())),
+        };
+        if seq != self.seq {
+            return Err(Broken::Sequence {
+                want: self.seq,
+                got: seq,
+            });
+        }
+        self.seq += 1;
+        self.take_message(message)
+    }
+
+    fn take_message(&mut self, message: Message) -> Result<Progress, Broken> {
+        let done = self.answers.len() as u32;
+        match (message, &mut self.open) {
+            (Message::Fatal { reason }, _) => Err(Broken::GaveUp(reason)),
+            (Message::Hello(hello), _) if self.hello.is_none() => self.greet(hello),
+            _ if self.hello.is_none() => Err(Broken::OutOfTurn("a message before the hello")),
+            (Message::Begin { check }, None) if check == done && done < self.checks => {
+                self.open = Some(Vec::new());
+                Ok(Progress::CheckBegin(self.answers.len()))
+            }
+            (Message::Program(program), Some(programs)) => {
+                programs.push(program);
+                Ok(Progress::Program)
+            }
+            (Message::End(end), Some(programs)) if end.check == done => {
+                let programs = std::mem::take(programs);
+                self.open = None;
+                self.answers.push(Answer { programs, end });
+                Ok(Progress::CheckEnd(self.answers.len() - 1))
+            }
+            (Message::Done { count }, None) if count == self.checks && done == self.checks => {
+                Ok(Progress::Done)
+            }
+            (Message::Done { count }, None) => Err(Broken::Count {
+                want: self.checks,
+                got: count.min(done),
+            }),
+            (Message::Hello(_), _) => Err(Broken::OutOfTurn("hello")),
+            (Message::Begin { .. }, _) => Err(Broken::OutOfTurn("begin")),
+            (Message::Program(_), None) => Err(Broken::OutOfTurn("program")),
+            (Message::End(_), _) => Err(Broken::OutOfTurn("end")),
+            (Message::Done { .. }, Some(_)) => Err(Broken::OutOfTurn("done")),
+        }
+    }
+
+    fn greet(&mut self, hello: Hello) -> Result<Progress, Broken> {
+        if hello.nonce != self.nonce {
+            return Err(Broken::Nonce);
+        }
+        if parse_version(&hello.libbpf) < Some(LIBBPF) {
+            return Err(Broken::Libbpf(hello.libbpf));
+        }
+        if hello.checks != self.checks {
+            return Err(Broken::Count {
+                want: self.checks,
+                got: hello.checks,
+            });
+        }
+        self.hello = Some(hello);
+        Ok(Progress::Ready)
+    }
+}
+
+/// `v1.7`.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.strip_prefix('v')?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Pass, PassEnd, encode};
+
+    const NONCE: &str = "n1";
+    const LIBBPF: &str = "v1.7";
+
+    fn hello(nonce: &str, libbpf: &str, checks: u32) -> Message {
+        let (nonce, libbpf) = (nonce.to_owned(), libbpf.to_owned());
+        Message::Hello(Hello {
+            nonce,
+            kernel: "6.1".into(),
+            agent: "0".into(),
+            libbpf,
+            btf: None,
+            checks,
+        })
+    }
+
+    fn end(check: u32) -> Message {
+        let pass = Pass {
+            end: PassEnd::Ok,
+            millis: 1,
+            log: None,
+        };
+        Message::End(End {
+            check,
+            full: pass.clone(),
+            visible: pass.clone(),
+            hidden: pass,
+        })
+    }
+
+    /// The conversation about one check, as lines.
+    fn good() -> Vec<String> {
+        lines(&[
+            hello(NONCE, LIBBPF, 1),
+            Message::Begin { check: 0 },
+            end(0),
+            Message::Done { count: 1 },
+        ])
+    }
+
+    fn lines(messages: &[Message]) -> Vec<String> {
+        (0..)
+            .zip(messages)
+            .map(|(seq, message)| encode(seq, message).unwrap().trim().to_owned())
+            .collect()
+    }
+
+    /// The last progress, or the first refusal.
+    #[track_caller]
+    fn check(lines: &[String], expect: Result<Progress, Broken>) {
+        let mut reader = Reader::new(NONCE, 1);
+        let mut last = Ok(Progress::Nothing);
+        for line in lines {
+            last = reader.take(line);
+            if last.is_err() {
+                break;
+            }
+        }
+        assert_eq!(last, expect);
+    }
+
+    #[test]
+    fn believes_a_whole_conversation() {
+        check(&good(), Ok(Progress::Done));
+        let mut noisy = good();
+        noisy.insert(1, "[  3.1] some kernel message".into());
+        noisy.insert(0, "\u{fffd}\u{fffd}SeaBIOS".into());
+        check(&noisy, Ok(Progress::Done));
+        check(&good()[..3], Ok(Progress::CheckEnd(0)));
+    }
+
+    #[test]
+    fn refuses_anything_less() {
+        let mut lines = good();
+        lines.remove(1);
+        check(&lines, Err(Broken::Sequence { want: 1, got: 2 }));
+        let mut lines = good();
+        lines.insert(2, lines[1].clone());
+        check(&lines, Err(Broken::Sequence { want: 2, got: 1 }));
+        let mut lines = good();
+        lines[2].truncate(40);
+        check(&lines, Err(Broken::Damaged(lines[2].clone())));
+        let mut lines = good();
+        lines[3] = lines[3].replace("\"count\":1", "\"count\":2");
+        check(&lines, Err(Broken::Damaged(lines[3].clone())));
+    }
+
+    #[test]
+    fn refuses_another_guest() {
+        check(&lines(&[hello("n0", LIBBPF, 1)]), Err(Broken::Nonce));
+        check(
+            &lines(&[hello(NONCE, "v1.1", 1)]),
+            Err(Broken::Libbpf("v1.1".into())),
+        );
+        check(
+            &lines(&[hello(NONCE, "1.7", 1)]),
+            Err(Broken::Libbpf("1.7".into())),
+        );
+        check(&lines(&[hello(NONCE, "v1.10", 1)]), Ok(Progress::Ready));
+        check(
+            &lines(&[hello(NONCE, LIBBPF, 2)]),
+            Err(Broken::Count { want: 1, got: 2 }),
+        );
+        check(
+            &lines(&[Message::Begin { check: 0 }]),
+            Err(Broken::OutOfTurn("a message before the hello")),
+        );
+    }
+
+    #[test]
+    fn refuses_messages_out_of_turn() {
+        let hi = || hello(NONCE, LIBBPF, 1);
+        check(&lines(&[hi(), hi()]), Err(Broken::OutOfTurn("hello")));
+        check(
+            &lines(&[hi(), Message::Begin { check: 1 }]),
+            Err(Broken::OutOfTurn("begin")),
+        );
+        check(&lines(&[hi(), end(0)]), Err(Broken::OutOfTurn("end")));
+        check(
+            &lines(&[hi(), Message::Done { count: 1 }]),
+            Err(Broken::Count { want: 1, got: 0 }),
+        );
+        let early = [hi(), Message::Begin { check: 0 }, Message::Done { count: 1 }];
+        check(&lines(&early), Err(Broken::OutOfTurn("done")));
+        let fatal = Message::Fatal {
+            reason: "no memory".into(),
+        };
+        check(&lines(&[hi(), fatal]), Err(Broken::GaveUp("no memory".into())));
+    }
+}

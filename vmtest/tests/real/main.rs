@@ -1,0 +1,249 @@
+//! Real QEMU, real kernels, real libbpf. Slow; runs only with `BTFPIPE_REAL=1` and
+//! - `BTFPIPE_GUEST_X86_64`: the guest program (also embedded when set at build time),
+//! - `BTFPIPE_VM_KERNELS`: a folder with x86_64 kernels (vmlinux or bzImage), named by release,
+//! - `BTFPIPE_VM_BTFS`: a folder with their BTFs, `<release>.btf`,
+//! - `BTFPIPE_VM_OBJECTS`: a folder with BPF objects,
+//!
+//! and with bpftool, whose min_core_btf is the judge here: what it makes is right for these objects.
+
+mod mutate;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+use std::{env, fs};
+
+use vmtest::{Accel, Arch, Check, ObjectVerdict, Outcome, Verdict, VmEvent, VmReport, VmSpec};
+
+struct Setup {
+    kernels: Vec<PathBuf>,
+    btfs: PathBuf,
+    objects: Vec<PathBuf>,
+    work: tempfile::TempDir,
+}
+
+/// `None`, and says why, when something is missing.
+fn setup(test: &str) -> Option<Setup> {
+    let folder = |name: &str| {
+        let value = env::var_os(name).map(PathBuf::from);
+        if value.is_none() {
+            println!("{test} skipped: {name} is not set");
+        }
+        value
+    };
+    if env::var_os("BTFPIPE_REAL").is_none_or(|value| value != "1") {
+        println!("{test} skipped: BTFPIPE_REAL=1 is not set");
+        return None;
+    }
+    let (kernels, btfs, objects) = (
+        folder("BTFPIPE_VM_KERNELS")?,
+        folder("BTFPIPE_VM_BTFS")?,
+        folder("BTFPIPE_VM_OBJECTS")?,
+    );
+    if vmtest::guest(Arch::X86_64).is_none() {
+        folder("BTFPIPE_GUEST_X86_64")?;
+    }
+    let only = env::var("BTFPIPE_VM_ONLY").unwrap_or_default();
+    let kernels = list(&kernels).into_iter().filter(|path| {
+        let name = path.to_string_lossy();
+        !name.ends_with("arm64") && name.contains(&only)
+    });
+    Some(Setup {
+        kernels: kernels.collect(),
+        btfs,
+        objects: list(&objects),
+        work: tempfile::tempdir().expect("temporary folder"),
+    })
+}
+
+fn list(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("folder")
+        .map(|entry| entry.expect("entry").path())
+        .collect();
+    files.sort();
+    files
+}
+
+impl Setup {
+    fn spec(&self, kernel: &Path) -> VmSpec {
+        let mut spec = VmSpec::new(Arch::X86_64, kernel, self.work.path());
+        spec.accel = Accel::Tcg;
+        spec.guest = env::var_os("BTFPIPE_GUEST_X86_64").map(PathBuf::from);
+        spec
+    }
+
+    fn full_btf(&self, kernel: &Path) -> PathBuf {
+        self.btfs.join(format!("{}.btf", name(kernel)))
+    }
+
+    /// What bpftool keeps of a kernel's BTF for these objects.
+    fn min_btf(&self, kernel: &Path, objects: &[PathBuf]) -> Vec<u8> {
+        let out = self.work.path().join("min.btf");
+        let mut bpftool = Command::new("bpftool");
+        bpftool
+            .args(["gen", "min_core_btf"])
+            .arg(self.full_btf(kernel))
+            .arg(&out)
+            .args(objects);
+        assert!(bpftool.status().expect("bpftool").success());
+        fs::read(out).expect("min.btf")
+    }
+
+    fn objects_named(&self, names: &[&str]) -> Vec<PathBuf> {
+        let named = |path: &&PathBuf| names.contains(&name(path).trim_end_matches(".bpf.o"));
+        self.objects.iter().filter(named).cloned().collect()
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .expect("file name")
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn check(object: &Path, btf: &[u8], label: &str) -> Check {
+    Check {
+        object: name(object),
+        elf: fs::read(object).expect("object"),
+        btf: btf.to_vec(),
+        label: label.to_owned(),
+        type_id_insns: Vec::new(),
+    }
+}
+
+/// Runs and prints times and verdicts.
+fn run(spec: &VmSpec, checks: &[Check]) -> (VmReport, Vec<ObjectVerdict>) {
+    let start = Instant::now();
+    let report = vmtest::run(spec, checks, &mut |event| match event {
+        VmEvent::CheckBegin { .. } | VmEvent::CheckEnd { .. } => {}
+        event => println!("{:6.2} s {event:?}", start.elapsed().as_secs_f64()),
+    });
+    for attempt in &report.attempts {
+        println!(
+            "{} ready {:?} total {:.2} {:?}",
+            attempt.machine, attempt.ready_seconds, attempt.seconds, attempt.failure
+        );
+    }
+    let Outcome::Done(verdicts) = report.outcome.clone() else {
+        let last = report.attempts.last();
+        panic!(
+            "{:?}\n{:#?}",
+            report.outcome,
+            last.map(|last| (&last.command, &last.console, &last.qemu_stderr))
+        );
+    };
+    for verdict in &verdicts {
+        let details = verdict.programs.iter().filter_map(|program| {
+            let first = program.detail.as_deref()?.lines().next()?.to_owned();
+            Some(format!("{} {}: {first}", program.program, program.verdict))
+        });
+        println!(
+            "{:24} {:10} {:18} {:?} {}",
+            verdict.object,
+            verdict.label,
+            verdict.verdict.to_string(),
+            verdict.millis,
+            details.collect::<Vec<_>>().join(" | ")
+        );
+    }
+    (report, verdicts)
+}
+
+#[test]
+fn every_object_is_identical_on_every_kernel() {
+    let Some(setup) = setup("every_object_is_identical_on_every_kernel") else {
+        return;
+    };
+    assert!(!setup.kernels.is_empty() && !setup.objects.is_empty());
+    for kernel in &setup.kernels {
+        let btf = setup.min_btf(kernel, &setup.objects);
+        let checks: Vec<Check> = setup
+            .objects
+            .iter()
+            .map(|object| check(object, &btf, "min"))
+            .collect();
+        let (report, verdicts) = run(&setup.spec(kernel), &checks);
+        assert_eq!(report.kernel_release, Some(name(kernel)));
+        let full = fs::read(setup.full_btf(kernel)).expect("full BTF");
+        let seen = report.kernel_btf.expect("kernel BTF");
+        assert_eq!(
+            (seen.size, seen.crc32),
+            (full.len() as u64, crc32fast::hash(&full))
+        );
+        let mut counts = BTreeMap::new();
+        for verdict in &verdicts {
+            *counts.entry(verdict.verdict).or_insert(0) += 1;
+            assert!(
+                verdict.is_identical() && !verdict.verdict.is_failure(),
+                "{verdict:#?}"
+            );
+        }
+        println!(
+            "{}: {} objects identical, {counts:?}, {:.1} s",
+            name(kernel),
+            verdicts.len(),
+            report.seconds
+        );
+    }
+}
+
+/// The objects of the matrix: kprobes, tracepoints, one guarded by field_exists, one with fentry.
+const MATRIX: [&str; 5] = ["biolatency", "opensnoop", "tcpconnect", "oomkill", "capable"];
+
+#[test]
+fn damage_is_found() {
+    let Some(setup) = setup("damage_is_found") else {
+        return;
+    };
+    let kernel = setup
+        .kernels
+        .iter()
+        .find(|kernel| name(kernel).starts_with("6.1."))
+        .expect("a 6.1 kernel");
+    let mut checks = Vec::new();
+    for object in setup.objects_named(&MATRIX) {
+        let btf = mutate::Btf::parse(setup.min_btf(kernel, std::slice::from_ref(&object)));
+        let structs = btf.structs();
+        assert!(!structs.is_empty(), "{}", object.display());
+        let mut add = |label: &str, btf: Vec<u8>| checks.push(check(&object, &btf, label));
+        for (index, _) in &structs {
+            add("moved 8", btf.moved(*index, 8));
+            add("bad type id", btf.bad_member_type(*index));
+        }
+        let (first, _) = structs[0];
+        add("moved 1", btf.moved(first, 1));
+        add("member renamed", btf.member_renamed(first));
+        add("struct renamed", btf.struct_renamed(first));
+        add("size 1", btf.struct_size_one(first));
+        add("int resized", btf.int_resized());
+        add("truncated", btf.truncated());
+        add("bad magic", btf.bad_magic());
+        add("empty", mutate::Btf::empty());
+    }
+    let (report, verdicts) = run(&setup.spec(kernel), &checks);
+    let mut table: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for verdict in &verdicts {
+        *table
+            .entry((&verdict.label, verdict.verdict.to_string()))
+            .or_default() += 1;
+    }
+    println!("{} variants, {:.1} s: {table:#?}", verdicts.len(), report.seconds);
+    for verdict in &verdicts {
+        let allowed: &[Verdict] = match verdict.label.as_str() {
+            "moved 8" | "moved 1" | "member renamed" | "empty" => &[Verdict::Mismatch],
+            "truncated" | "bad magic" => &[Verdict::LoadFailMinOnly],
+            "bad type id" => &[Verdict::LoadFailMinOnly, Verdict::Crash],
+            // Harmless where the type is not used by name or size.
+            _ => &[
+                Verdict::Mismatch,
+                Verdict::Identical,
+                Verdict::NeedsKernelBtf,
+                Verdict::LoadFailMinOnly,
+            ],
+        };
+        assert!(allowed.contains(&verdict.verdict), "{verdict:#?}");
+    }
+}
