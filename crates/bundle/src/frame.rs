@@ -153,8 +153,7 @@ mod tests {
         }
     }
 
-    /// Several jobs for zstd, so that the workers have something to share out. The size is a whole number of jobs of
-    /// zstd's own choice: with these, this test fails now and then.
+    /// Several jobs for zstd, so that the workers have something to share out. No worker would make other bytes.
     #[test]
     fn same_bytes_for_any_number_of_threads() {
         let mut state = 1u32;

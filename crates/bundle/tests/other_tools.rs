@@ -122,6 +122,35 @@ with tarfile.open("bundle.tar") as tar:
     assert_eq!(run(dir.path(), "python3", &["-c", READ]), b"3\n");
 }
 
+/// The reader that docs/bundle-format.md shows.
+#[test]
+fn the_reader_of_the_document() {
+    const DOCUMENT: &str = include_str!("../../../docs/bundle-format.md");
+    if !installed("python3") {
+        return;
+    }
+    let (_, code) = DOCUMENT.split_once("```python\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path());
+    let btf = run(
+        dir.path(),
+        "python3",
+        &["-c", code, "bundle.tar", "rhel", "8", "4.18.0-80.el8.x86_64"],
+    );
+    assert_eq!(btf, fixture::btf(2));
+}
+
+/// The index that docs/bundle-format.md shows.
+#[test]
+fn the_index_of_the_document() {
+    const DOCUMENT: &str = include_str!("../../../docs/bundle-format.md");
+    let (_, json) = DOCUMENT.split_once("```json\n").unwrap();
+    let (json, _) = json.split_once("```").unwrap();
+    let index = bundle::Index::parse(json.as_bytes()).unwrap();
+    assert_eq!(index.to_json(), json);
+}
+
 /// What another zstd compresses is a bundle too, as long as the frame states its size.
 #[test]
 fn zstd_of_the_system() {
