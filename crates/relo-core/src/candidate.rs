@@ -29,6 +29,7 @@ pub struct Candidate {
 pub struct Wanted {
     /// Only looked up, never iterated.
     names: HashMap<Vec<u8>, u32>,
+    beginnings: Beginnings,
 }
 
 impl Wanted {
@@ -56,12 +57,52 @@ impl Wanted {
     fn add(&mut self, name: &[u8]) {
         let next = self.names.len() as u32;
         if !name.is_empty() {
-            self.names.entry(essential_name(name).to_vec()).or_insert(next);
+            let name = essential_name(name);
+            self.beginnings.add(name);
+            self.names.entry(name.to_vec()).or_insert(next);
         }
     }
 
     fn find(&self, name: &[u8]) -> Option<usize> {
         self.names.get(essential_name(name)).map(|&slot| slot as usize)
+    }
+}
+
+/// The first four bytes of wanted names: nearly every name of a kernel is told apart by these alone.
+#[derive(Debug, Clone)]
+struct Beginnings(Box<[u64; 1024]>);
+
+impl Default for Beginnings {
+    fn default() -> Beginnings {
+        Beginnings(Box::new([0; 1024]))
+    }
+}
+
+impl Beginnings {
+    /// Adds an essential name, and what it begins with when a flavor follows.
+    fn add(&mut self, essential: &[u8]) {
+        for flavor in [&b""[..], b"___"] {
+            let bit = Self::bit(&[essential, flavor].concat());
+            self.0[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+
+    #[inline]
+    fn may_have(&self, name: &[u8]) -> bool {
+        let bit = Self::bit(name);
+        self.0[bit / 64] >> (bit % 64) & 1 == 1
+    }
+
+    #[inline]
+    fn bit(name: &[u8]) -> usize {
+        let beginning = match name.first_chunk::<4>() {
+            Some(bytes) => u32::from_le_bytes(*bytes),
+            None => name
+                .iter()
+                .rev()
+                .fold(0, |bits, &byte| bits << 8 | u32::from(byte)),
+        };
+        (beginning.wrapping_mul(0x9e37_79b1) >> 16) as usize
     }
 }
 
@@ -105,6 +146,9 @@ impl<'t> Target<'t> {
                 continue;
             }
             let name = ty.name().map_err(ReloError::target)?;
+            if !self.wanted.beginnings.may_have(name) {
+                continue;
+            }
             if let Some(slot) = self.wanted.find(name).filter(|_| !name.is_empty()) {
                 self.found[slot].push((
                     ty.kind(),
