@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::header::Header;
-use crate::size::{self, PointerSize};
+use crate::size::{PointerSize, Pointers};
 use crate::types::Type;
 use crate::{ByteOrder, Error, ErrorKind, Kind, StrOff, TypeId};
 
@@ -21,7 +21,7 @@ pub struct Btf<'d> {
     base: Option<Arc<Btf<'d>>>,
     first_id: u32,
     first_str: u32,
-    pointer_size: Option<PointerSize>,
+    pointers: Pointers,
 }
 
 /// What the walk over the types shows of each: enough to decide whether to look closer.
@@ -73,15 +73,15 @@ impl<'d> Btf<'d> {
             }
             .at(header.strings.start));
         }
-        let inherited = base.as_ref().and_then(|base| base.pointer_size);
+        let pointers = base.as_ref().map_or(Pointers::default(), |base| base.pointers);
         let walk = Walk {
             data: &data,
             header: &header,
             first_id,
             first_str,
-            pointer_size: inherited,
+            pointers,
         };
-        let (offsets, pointer_size) = walk.run(see)?;
+        let (offsets, pointers) = walk.run(see)?;
         Ok(Btf {
             data,
             header,
@@ -89,7 +89,7 @@ impl<'d> Btf<'d> {
             base,
             first_id,
             first_str,
-            pointer_size,
+            pointers,
         })
     }
 
@@ -104,7 +104,7 @@ impl<'d> Btf<'d> {
             offsets,
             first_id,
             first_str,
-            pointer_size,
+            pointers,
             ..
         } = self;
         Btf {
@@ -114,7 +114,7 @@ impl<'d> Btf<'d> {
             base,
             first_id,
             first_str,
-            pointer_size,
+            pointers,
         }
     }
 
@@ -157,13 +157,21 @@ impl<'d> Btf<'d> {
 
     /// The size of a pointer, where the BTF tells it: the size of its `long` (libbpf: `determine_ptr_size`).
     pub fn pointer_size(&self) -> Option<PointerSize> {
-        self.pointer_size
+        self.pointers.size
+    }
+
+    /// The INT that tells the size of a pointer: the first `long` of the BTF or of its base.
+    pub fn long(&self) -> Option<TypeId> {
+        self.pointers.long
     }
 
     /// The same BTF with the size of a pointer that is known from elsewhere, such as an ELF header.
     pub fn with_pointer_size(self, pointer_size: PointerSize) -> Btf<'d> {
         Btf {
-            pointer_size: Some(pointer_size),
+            pointers: Pointers {
+                size: Some(pointer_size),
+                long: None,
+            },
             ..self
         }
     }
@@ -240,11 +248,11 @@ struct Walk<'w> {
     header: &'w Header,
     first_id: u32,
     first_str: u32,
-    pointer_size: Option<PointerSize>,
+    pointers: Pointers,
 }
 
 impl Walk<'_> {
-    fn run(mut self, mut see: impl FnMut(Seen, &[u8])) -> Result<(Vec<u32>, Option<PointerSize>), Error> {
+    fn run(mut self, mut see: impl FnMut(Seen, &[u8])) -> Result<(Vec<u32>, Pointers), Error> {
         let order = self.header.order;
         let end = self.header.types.end;
         // Everything below reads within `data`, so that a type can't reach into what follows the section.
@@ -266,18 +274,19 @@ impl Walk<'_> {
                 return Err(ErrorKind::TooShort("a type's elements").at(at));
             }
             let name = StrOff(order.decode([n0, n1, n2, n3]));
-            if kind == Kind::Int && self.pointer_size.is_none() {
+            if kind == Kind::Int && self.pointers.size.is_none() {
                 let own = name
                     .0
                     .checked_sub(self.first_str)
                     .and_then(|own| string_at(strings, own as usize));
-                self.pointer_size = size::of_long(own.unwrap_or_default(), order.decode([s0, s1, s2, s3]));
+                self.pointers
+                    .look_at(id, own.unwrap_or_default(), order.decode([s0, s1, s2, s3]));
             }
             see(Seen { id, kind, name }, strings);
             offsets.push(at as u32);
             at += len;
         }
-        Ok((offsets, self.pointer_size))
+        Ok((offsets, self.pointers))
     }
 
     #[inline]

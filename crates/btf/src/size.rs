@@ -27,8 +27,27 @@ impl PointerSize {
     }
 }
 
+/// The size of a pointer as far as it is known, and the INT that told it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pointers {
+    pub size: Option<PointerSize>,
+    pub long: Option<TypeId>,
+}
+
+impl Pointers {
+    /// Takes the first `long` that comes along.
+    pub(crate) fn look_at(&mut self, id: TypeId, name: &[u8], size: u32) {
+        if let Some(size) = of_long(name, size) {
+            *self = Pointers {
+                size: Some(size),
+                long: Some(id),
+            };
+        }
+    }
+}
+
 /// What an INT of this name and size says of the size of a pointer, if it is a `long`.
-pub(crate) fn of_long(name: &[u8], size: u32) -> Option<PointerSize> {
+fn of_long(name: &[u8], size: u32) -> Option<PointerSize> {
     let pointer_size = match size {
         4 => PointerSize::Four,
         8 => PointerSize::Eight,

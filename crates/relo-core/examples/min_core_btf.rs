@@ -2,8 +2,7 @@
 
 use std::error::Error;
 
-use btf::Btf;
-use relo_core::{BpfObject, MinimizeOptions, minimize};
+use relo_core::{BpfObject, MinimizeOptions, Target, Wanted, minimize_target};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
@@ -11,12 +10,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: min_core_btf INPUT OUTPUT OBJECT...".into());
     };
     let bytes = std::fs::read(input)?;
-    let btf = Btf::parse(&bytes)?;
     let objects = args
         .map(|path| Ok(BpfObject::parse(path.clone(), &std::fs::read(path)?)?))
         .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     let objects: Vec<&BpfObject> = objects.iter().collect();
-    let minimized = minimize(&btf, &objects, MinimizeOptions::default())?;
+    // The names to look for come first, so that parsing and searching are one pass over the BTF.
+    let wanted = Wanted::new(objects.iter().copied());
+    let (btf, candidates) = wanted.parse(&bytes)?;
+    let target = Target::with_candidates(&btf, candidates, &[], &wanted)?;
+    let minimized = minimize_target(&target, &objects, MinimizeOptions::default())?;
     for (object, proof) in objects.iter().zip(&minimized.proofs) {
         if !proof.errors.is_empty() || !proof.kept_for.is_empty() {
             println!("{}: {:?} {:?}", object.name(), proof.errors, proof.kept_for);

@@ -1,8 +1,9 @@
 //! Candidates: the types of a target that may stand for a local root.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use btf::{Btf, Kind, Type, TypeId};
+use btf::{Btf, Kind, Seen, StrOff, Type, TypeId};
 
 use crate::{BpfObject, ReloError, ReloKind, essential_name};
 
@@ -66,6 +67,62 @@ impl Wanted {
     fn find(&self, name: &[u8]) -> Option<usize> {
         self.names.get(essential_name(name)).map(|&slot| slot as usize)
     }
+
+    /// Parses a BTF without a base and searches it in the same pass.
+    pub fn parse<'d>(&self, data: impl Into<Cow<'d, [u8]>>) -> Result<(Btf<'d>, Candidates), btf::Error> {
+        let mut candidates = Candidates::new(self);
+        let btf = Btf::parse_with(data.into(), None, |seen, strings| {
+            if can_be_root(seen.kind) && self.beginnings.may_stand_at(strings, seen.name) {
+                candidates.look_at(self, seen, string_at(strings, seen.name));
+            }
+        })?;
+        Ok((btf, candidates))
+    }
+
+    /// Searches a BTF that has been parsed, split BTF included.
+    pub fn search(&self, btf: &Btf<'_>) -> Result<Candidates, btf::Error> {
+        let mut candidates = Candidates::new(self);
+        for id in btf.own_ids() {
+            let ty = btf.resolve(id)?;
+            if can_be_root(ty.kind()) && ty.name_off().0 != 0 {
+                let name = ty.name()?;
+                if self.beginnings.may_have(name) {
+                    candidates.look_at(
+                        self,
+                        Seen {
+                            id,
+                            kind: ty.kind(),
+                            name: ty.name_off(),
+                        },
+                        name,
+                    );
+                }
+            }
+        }
+        Ok(candidates)
+    }
+}
+
+/// The types of one BTF that have wanted names, by name, ascending by id.
+#[derive(Debug, Clone)]
+pub struct Candidates(Vec<Vec<(Kind, TypeId)>>);
+
+impl Candidates {
+    fn new(wanted: &Wanted) -> Candidates {
+        Candidates(vec![Vec::new(); wanted.names.len()])
+    }
+
+    fn look_at(&mut self, wanted: &Wanted, seen: Seen, name: &[u8]) {
+        if let Some(slot) = wanted.find(name).filter(|_| !name.is_empty()) {
+            self.0[slot].push((seen.kind, seen.id));
+        }
+    }
+}
+
+/// The bytes up to the NUL, or nothing where there are none.
+fn string_at(strings: &[u8], offset: StrOff) -> &[u8] {
+    let rest = strings.get(offset.0 as usize..).unwrap_or_default();
+    rest.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 /// The first four bytes of wanted names: nearly every name of a kernel is told apart by these alone.
@@ -89,19 +146,47 @@ impl Beginnings {
 
     #[inline]
     fn may_have(&self, name: &[u8]) -> bool {
-        let bit = Self::bit(name);
+        self.has(Self::bit(name))
+    }
+
+    /// The same for a name that ends with a NUL somewhere in the strings; true where it is too near their end.
+    #[inline]
+    fn may_stand_at(&self, strings: &[u8], offset: StrOff) -> bool {
+        let Some(bytes) = strings
+            .get(offset.0 as usize..)
+            .and_then(|rest| rest.first_chunk::<4>())
+        else {
+            return true;
+        };
+        let word = u32::from_le_bytes(*bytes);
+        // The lowest bit set here is the top bit of the first zero byte; what stands behind it is another string.
+        let zero = word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080;
+        let within = if zero == 0 {
+            word
+        } else {
+            word & ((zero & zero.wrapping_neg()) >> 7).wrapping_sub(1)
+        };
+        self.has(Self::slot(within))
+    }
+
+    #[inline]
+    fn has(&self, bit: usize) -> bool {
         self.0[bit / 64] >> (bit % 64) & 1 == 1
     }
 
     #[inline]
     fn bit(name: &[u8]) -> usize {
-        let beginning = match name.first_chunk::<4>() {
+        Self::slot(match name.first_chunk::<4>() {
             Some(bytes) => u32::from_le_bytes(*bytes),
             None => name
                 .iter()
                 .rev()
                 .fold(0, |bits, &byte| bits << 8 | u32::from(byte)),
-        };
+        })
+    }
+
+    #[inline]
+    fn slot(beginning: u32) -> usize {
         (beginning.wrapping_mul(0x9e37_79b1) >> 16) as usize
     }
 }
@@ -111,8 +196,8 @@ impl Beginnings {
 pub struct Target<'t> {
     btfs: Vec<TargetBtf<'t>>,
     wanted: &'t Wanted,
-    /// By name: all types of that essential name, vmlinux first, ascending by id.
-    found: Vec<Vec<(Kind, Candidate)>>,
+    /// For each BTF what was found in it.
+    found: Vec<Candidates>,
 }
 
 impl<'t> Target<'t> {
@@ -122,44 +207,32 @@ impl<'t> Target<'t> {
         modules: &[TargetBtf<'t>],
         wanted: &'t Wanted,
     ) -> Result<Target<'t>, ReloError> {
+        let found = wanted.search(vmlinux).map_err(ReloError::target)?;
+        Target::with_candidates(vmlinux, found, modules, wanted)
+    }
+
+    /// The same with what [`Wanted::parse`] has found in vmlinux.
+    pub fn with_candidates(
+        vmlinux: &'t Btf<'t>,
+        found: Candidates,
+        modules: &[TargetBtf<'t>],
+        wanted: &'t Wanted,
+    ) -> Result<Target<'t>, ReloError> {
         let mut btfs = vec![TargetBtf {
             module: None,
             btf: vmlinux,
         }];
         btfs.extend_from_slice(modules);
-        let mut target = Target {
-            btfs,
-            wanted,
-            found: vec![Vec::new(); wanted.names.len()],
-        };
-        for index in 0..target.btfs.len() {
-            target.search(index)?;
+        let mut found = vec![found];
+        for module in modules {
+            found.push(wanted.search(module.btf).map_err(ReloError::target)?);
         }
-        Ok(target)
+        Ok(Target { btfs, wanted, found })
     }
 
-    fn search(&mut self, index: usize) -> Result<(), ReloError> {
-        let btf = self.btfs[index].btf;
-        for id in btf.own_ids() {
-            let ty = btf.resolve(id).map_err(ReloError::target)?;
-            if !can_be_root(ty.kind()) || ty.name_off().0 == 0 {
-                continue;
-            }
-            let name = ty.name().map_err(ReloError::target)?;
-            if !self.wanted.beginnings.may_have(name) {
-                continue;
-            }
-            if let Some(slot) = self.wanted.find(name).filter(|_| !name.is_empty()) {
-                self.found[slot].push((
-                    ty.kind(),
-                    Candidate {
-                        btf: index as u32,
-                        id,
-                    },
-                ));
-            }
-        }
-        Ok(())
+    /// What was searched for.
+    pub(crate) fn wanted(&self) -> &'t Wanted {
+        self.wanted
     }
 
     /// Where a type stands that one of the BTFs refers to: ids below a module's first one are those of vmlinux.
@@ -195,12 +268,18 @@ impl<'t> Target<'t> {
         let Some(slot) = self.wanted.find(name) else {
             return Ok(Vec::new());
         };
-        let fits = self.found[slot]
-            .iter()
-            .filter(|(kind, _)| kinds_compatible(*kind, root.kind()));
-        let all: Vec<Candidate> = fits.map(|&(_, candidate)| candidate).collect();
-        let vmlinux = all.iter().filter(|candidate| candidate.btf == 0).count();
-        Ok(if vmlinux > 0 { all[..vmlinux].to_vec() } else { all })
+        let in_btf = |btf: usize| {
+            let fits = self.found[btf].0[slot]
+                .iter()
+                .filter(|(kind, _)| kinds_compatible(*kind, root.kind()));
+            fits.map(move |&(_, id)| Candidate { btf: btf as u32, id })
+        };
+        let vmlinux: Vec<Candidate> = in_btf(0).collect();
+        Ok(if vmlinux.is_empty() {
+            (1..self.btfs.len()).flat_map(in_btf).collect()
+        } else {
+            vmlinux
+        })
     }
 }
 

@@ -31,13 +31,13 @@ mod used;
 mod value;
 mod written;
 
-pub use candidate::{Candidate, Target, TargetBtf, Wanted};
+pub use candidate::{Candidate, Candidates, Target, TargetBtf, Wanted};
 pub use decide::Decision;
 pub use error::{ObjectError, ReloError};
 pub use insn::{INSN_LEN, Insn};
 pub use minimize::{
     Difference, MinCoreBtf, MinimizeError, MinimizeOptions, ModuleTypes, ObjectProof, minimize,
-    minimize_with_modules,
+    minimize_target,
 };
 pub use mode::{Divergence, Mode};
 pub use name::essential_name;

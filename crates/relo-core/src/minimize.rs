@@ -107,21 +107,19 @@ pub fn minimize(
     objects: &[&BpfObject],
     options: MinimizeOptions,
 ) -> Result<MinCoreBtf, MinimizeError> {
-    minimize_with_modules(btf, &[], objects, options)
+    let wanted = Wanted::new(objects.iter().copied());
+    minimize_target(&Target::new(btf, &[], &wanted)?, objects, options)
 }
 
-/// The same with modules, which are searched where vmlinux has no candidate.
-pub fn minimize_with_modules(
-    vmlinux: &Btf<'_>,
-    modules: &[TargetBtf<'_>],
+/// The same for a target that may have modules, and whose candidates may have been found in another pass.
+pub fn minimize_target(
+    target: &Target<'_>,
     objects: &[&BpfObject],
     options: MinimizeOptions,
 ) -> Result<MinCoreBtf, MinimizeError> {
-    let wanted = Wanted::new(objects.iter().copied());
-    let target = Target::new(vmlinux, modules, &wanted)?;
     let full: Vec<Vec<Verdict>> = objects
         .iter()
-        .map(|object| verdicts(object, &target, options.mode))
+        .map(|object| verdicts(object, target, options.mode))
         .collect();
     let mut used = UsedSet::default();
     for spec in full
@@ -129,12 +127,11 @@ pub fn minimize_with_modules(
         .flatten()
         .filter_map(|verdict| verdict.marked.as_ref())
     {
-        used.mark(&target, spec)?;
+        used.mark(target, spec)?;
     }
     let watched = BTreeMap::new();
     let mut minimizer = Minimizer {
-        target: &target,
-        wanted: &wanted,
+        target,
         objects,
         options,
         full,
@@ -175,7 +172,6 @@ fn verdicts(object: &BpfObject, target: &Target<'_>, mode: Mode) -> Vec<Verdict>
 
 struct Minimizer<'m> {
     target: &'m Target<'m>,
-    wanted: &'m Wanted,
     objects: &'m [&'m BpfObject],
     options: MinimizeOptions,
     full: Vec<Vec<Verdict>>,
@@ -218,7 +214,7 @@ impl Minimizer<'_> {
                     proofs,
                 });
             };
-            let mut progress = false;
+            let mut progress = self.keep_pointer_size(&written)?;
             for (object, list) in differences.iter().enumerate() {
                 for difference in list {
                     progress |= self.watch(object, difference.relo)?;
@@ -229,6 +225,14 @@ impl Minimizer<'_> {
                 return Err(MinimizeError::Unsound { object, relo });
             }
         }
+    }
+
+    /// Keeps the `long` of the kernel where readers of the minimized BTF would take pointers for another size.
+    fn keep_pointer_size(&mut self, written: &Written) -> Result<bool, MinimizeError> {
+        let size = |btf: &Btf<'_>| btf.pointer_size().unwrap_or(PointerSize::Eight);
+        let minimized = Btf::parse(&written.bytes).map_err(MinimizeError::Write)?;
+        let same = size(&minimized) == size(self.target.btfs()[0].btf);
+        Ok(!same && self.used.mark_long(self.target))
     }
 
     /// Keeps everything that the decisions about a relocation's root stood on; false if that was done before.
@@ -243,9 +247,6 @@ impl Minimizer<'_> {
         for (index, other) in relos.iter().enumerate() {
             let watch = (other.relo.type_id == root).then_some(&mut self.used);
             relocation.step(index, watch);
-        }
-        if self.target.btfs()[0].btf.pointer_size() == Some(PointerSize::Four) {
-            self.used.mark_long(self.target)?;
         }
         Ok(true)
     }
@@ -266,7 +267,7 @@ impl Minimizer<'_> {
             .zip(&splits)
             .map(|(module, btf)| TargetBtf { module, btf })
             .collect();
-        let target = Target::new(&btf, &modules, self.wanted)?;
+        let target = Target::new(&btf, &modules, self.target.wanted())?;
         let compare_object = |(object, full): (&&BpfObject, &Vec<Verdict>)| {
             let minimized = verdicts(object, &target, self.options.mode);
             let pairs = full.iter().zip(minimized).enumerate();

@@ -73,17 +73,14 @@ impl UsedSet {
         .map_err(ReloError::target)
     }
 
-    /// Marks an INT that tells readers the size of a pointer.
-    pub(crate) fn mark_long(&mut self, target: &Target<'_>) -> Result<(), ReloError> {
-        let btf = target.btfs()[0].btf;
-        for id in btf.own_ids() {
-            let ty = btf.resolve(id).map_err(ReloError::target)?;
-            if ty.kind() == Kind::Int && ty.name().map_err(ReloError::target)? == b"long unsigned int" {
-                self.types.entry(Candidate { btf: 0, id }).or_default();
-                return Ok(());
-            }
-        }
-        Ok(())
+    /// Marks the INT that tells readers the size of a pointer; false if it was kept before, or there is none.
+    pub(crate) fn mark_long(&mut self, target: &Target<'_>) -> bool {
+        let Some(id) = target.btfs()[0].btf.long() else {
+            return false;
+        };
+        self.types
+            .insert(Candidate { btf: 0, id }, BTreeSet::new())
+            .is_none()
     }
 
     /// Adds what had a part in matching a candidate.
