@@ -123,7 +123,7 @@ pub struct Run {
     pub outdir: PathBuf,
     /// A folder for what nobody needs afterwards.
     pub tmpdir: PathBuf,
-    /// A folder that later actions see again, shared with other processes; may be lost at any time.
+    /// A folder of this plugin that later actions see again, shared with other processes; may be lost at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cachedir: Option<PathBuf>,
     /// Seconds since 1970 that outputs use instead of the clock.
