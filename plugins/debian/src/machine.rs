@@ -1,11 +1,10 @@
 //! What this machine's apt is set up with. Read, never changed.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use plugin::Failure;
 
+use crate::program::{command, not_started};
 use crate::sources::{self, Mirror};
 
 /// The machine's apt.
@@ -76,22 +75,6 @@ fn no_mirror(list: &Path, parts: &Path) -> Failure {
         parts.display()
     ))
     .help("let this machine's apt have an entry for a suite of Debian, with the component main")
-}
-
-/// A program of apt, speaking English, without a terminal.
-pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new(program);
-    command.env("LC_ALL", "C").stdin(Stdio::null());
-    command
-}
-
-/// Why a program didn't start.
-pub fn not_started(program: &str, error: &io::Error) -> Failure {
-    if error.kind() == io::ErrorKind::NotFound {
-        return Failure::user(format!("{program} is not installed"))
-            .help("the source debian needs apt and dpkg: run it on Debian or a derivative");
-    }
-    Failure::tool(format!("{program}: {error}"))
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 
 mod candidate;
 mod config;
+mod download;
 mod fetch;
 mod index;
 mod machine;
+mod program;
 mod resolve;
+mod settings;
 mod sources;
 mod state;
 mod suite;

@@ -1,16 +1,17 @@
 //! apt with a folder of its own for one suite and architecture: the machine's settings, none of the machine's state.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::thread::{self, JoinHandle};
+use std::process::Command;
 
-use plugin::{Failure, Job, Level, SourcePackage};
+use plugin::{Failure, Job, Level};
 
 use crate::config::Arch;
 use crate::index::Index;
-use crate::machine::{Machine, command, not_started};
+use crate::machine::Machine;
+use crate::program::{command, finish, not_started, spawn};
+use crate::settings::{configuration, write_whole};
 use crate::sources::Entry;
 use crate::suite::Suite;
 use crate::trouble::{self, Trouble};
@@ -26,12 +27,6 @@ pub struct State<'a> {
 /// Who may use the folder while the guard lives.
 pub struct Guard(#[expect(dead_code, reason = "holds the lock until it is dropped")] File);
 
-/// How a program of apt ended.
-struct Ended {
-    success: bool,
-    stderr: String,
-}
-
 impl<'a> State<'a> {
     /// Makes the folder, or takes up what an earlier process left in it.
     pub fn open(
@@ -42,7 +37,6 @@ impl<'a> State<'a> {
     ) -> Result<State<'a>, Failure> {
         let folder = std::path::absolute(cache)
             .map_err(|error| Failure::tool(format!("{}: {error}", cache.display())))?
-            .join("debian")
             .join(format!("{}-{}", suite.name, arch.debian()));
         let state = State {
             machine,
@@ -153,6 +147,11 @@ impl<'a> State<'a> {
     /// A pocket that the mirror doesn't have is reported and does without; the others must answer, or an older
     /// kernel would pass for the newest.
     pub fn update(&self, job: &Job<'_>) -> Result<Vec<String>, Failure> {
+        if self.machine.mirror.security.is_none() && self.suite.pockets().iter().any(|pocket| pocket.security)
+        {
+            let message = "this machine's apt has no security archive of Debian; kernels of it are not seen";
+            job.log(Level::Warn, format!("{}: {message}", self.name()));
+        }
         let mut apt = self.apt_get(&["update"]);
         let (mut child, collector) = spawn(&mut apt)?;
         drop(
@@ -242,79 +241,8 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Whether the mirror really has what it lists: starts the download, and stops it when it gets going.
-    pub fn is_served(&self, package: &SourcePackage, tmpdir: &Path) -> Result<bool, Failure> {
-        let folder = tempfile::tempdir_in(tmpdir)
-            .map_err(|error| Failure::tool(format!("{}: {error}", tmpdir.display())))?;
-        let mut apt = self.apt_get(&["download", &argument(package)]);
-        let (mut child, collector) = spawn(apt.current_dir(&folder))?;
-        let started = lines(child.stdout.take()).any(|line| line.starts_with("Get:"));
-        if started {
-            let _ = child.kill();
-        }
-        let ended = finish(child, collector)?;
-        if started || ended.success {
-            return Ok(true);
-        }
-        let said = trouble::messages(&ended.stderr);
-        match trouble::worst(&said) {
-            Trouble::NotFound => Ok(false),
-            trouble => Err(trouble.failure(&format!("{} can't be downloaded", argument(package)), &said)),
-        }
-    }
-
-    /// Downloads what is not in `folder` yet, checked by apt, named as the packages say. What the mirror doesn't
-    /// have comes back, and doesn't keep the others from arriving. `progress` hears percents.
-    pub fn download<'p>(
-        &self,
-        packages: &'p [SourcePackage],
-        folder: &Path,
-        mut progress: impl FnMut(f64),
-    ) -> Result<Vec<&'p SourcePackage>, Failure> {
-        let todo: Vec<_> = packages
-            .iter()
-            .filter(|package| !folder.join(&package.file).exists())
-            .collect();
-        if todo.is_empty() {
-            return Ok(todo);
-        }
-        let staging = tempfile::tempdir_in(folder)
-            .map_err(|error| Failure::tool(format!("{}: {error}", folder.display())))?;
-        let mut apt = self.apt_get(&["-o", "APT::Status-Fd=1", "download"]);
-        apt.args(todo.iter().map(|package| argument(package)));
-        let (mut child, collector) = spawn(apt.current_dir(&staging))?;
-        lines(child.stdout.take())
-            .filter_map(|line| parse_percent(&line))
-            .for_each(&mut progress);
-        let ended = finish(child, collector)?;
-        let mut missing = Vec::new();
-        for package in todo {
-            let arrived = staging.path().join(apt_file_name(package));
-            if arrived.exists() {
-                fs::rename(&arrived, folder.join(&package.file))
-                    .map_err(|error| Failure::tool(format!("{}: {error}", arrived.display())))?;
-                continue;
-            }
-            let said = trouble::messages(&ended.stderr);
-            let about: Vec<&str> = said
-                .iter()
-                .copied()
-                .filter(|line| line.contains(&package.name))
-                .collect();
-            let about = if about.is_empty() { said } else { about };
-            match trouble::worst(&about) {
-                Trouble::NotFound => missing.push(package),
-                trouble => {
-                    return Err(
-                        trouble.failure(&format!("{} can't be downloaded", argument(package)), &about)
-                    );
-                }
-            }
-        }
-        Ok(missing)
-    }
-
-    fn apt_get(&self, arguments: &[&str]) -> Command {
+    /// `apt-get` with the private folder.
+    pub fn apt_get(&self, arguments: &[&str]) -> Command {
         let mut command = command("apt-get");
         command
             .arg("-q")
@@ -325,56 +253,6 @@ impl<'a> State<'a> {
     }
 }
 
-/// Read after the machine's own configuration, so that its proxies stay and its hooks go: those of `apt-get update`
-/// would touch the machine's caches.
-fn configuration(folder: &str, arch: Arch) -> String {
-    let arch = arch.debian();
-    format!(
-        r##"#clear APT::Architectures;
-#clear APT::Default-Release;
-#clear APT::Snapshot;
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear DPkg::Pre-Invoke;
-#clear DPkg::Post-Invoke;
-#clear DPkg::Pre-Install-Pkgs;
-APT::Architecture "{arch}";
-APT::Architectures {{ "{arch}"; }};
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-Acquire::AllowInsecureRepositories "false";
-Acquire::AllowDowngradeToInsecureRepositories "false";
-APT::Get::AllowUnauthenticated "false";
-Dir::Etc::sourcelist "{folder}/debian.sources";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::State "{folder}";
-Dir::State::lists "{folder}/lists";
-Dir::State::status "/dev/null";
-Dir::State::extended_states "{folder}/extended_states";
-Dir::Cache "{folder}/cache";
-Dir::Cache::archives "{folder}/cache/archives";
-Dir::Cache::pkgcache "{folder}/cache/pkgcache.bin";
-Dir::Cache::srcpkgcache "";
-Dir::Log "{folder}/log";
-"##
-    )
-}
-
-/// Never half written: others may read it at this moment.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
-        return Ok(());
-    }
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
-}
-
 /// The messages that name the pocket, as `URI POCKET Release` or as `…/dists/POCKET/…`.
 fn about_pocket<'m>(messages: &[&'m str], pocket: &str) -> Vec<&'m str> {
     let names = [format!(" {pocket} "), format!("/dists/{pocket}/")];
@@ -383,68 +261,6 @@ fn about_pocket<'m>(messages: &[&'m str], pocket: &str) -> Vec<&'m str> {
         .copied()
         .filter(|message| names.iter().any(|name| message.contains(name)))
         .collect()
-}
-
-/// `NAME:ARCH=VERSION`
-fn argument(package: &SourcePackage) -> String {
-    format!("{}:{}={}", package.name, package.arch, package.version)
-}
-
-/// The name that `apt-get download` gives a file.
-fn apt_file_name(package: &SourcePackage) -> String {
-    format!(
-        "{}_{}_{}.deb",
-        package.name,
-        package.version.replace(':', "%3a"),
-        package.arch
-    )
-}
-
-/// `dlstatus:1:12.34:Retrieving file 1 of 2`
-fn parse_percent(line: &str) -> Option<f64> {
-    let mut fields = line.strip_prefix("dlstatus:")?.split(':');
-    fields
-        .nth(1)?
-        .parse()
-        .ok()
-        .filter(|percent| (0.0..=100.0).contains(percent))
-}
-
-type Collector = JoinHandle<String>;
-
-/// Starts a program, and collects its stderr on the side.
-fn spawn(command: &mut Command) -> Result<(Child, Collector), Failure> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| not_started(&program, &error))?;
-    let stderr = child.stderr.take();
-    let collector = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let _ = stderr.read_to_end(&mut bytes);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    });
-    Ok((child, collector))
-}
-
-fn finish(mut child: Child, collector: Collector) -> Result<Ended, Failure> {
-    let status = child
-        .wait()
-        .map_err(|error| Failure::tool(format!("apt: {error}")))?;
-    Ok(Ended {
-        success: status.success(),
-        stderr: collector.join().unwrap_or_default(),
-    })
-}
-
-fn lines(stdout: Option<ChildStdout>) -> impl Iterator<Item = String> {
-    stdout
-        .into_iter()
-        .flat_map(|stdout| BufReader::new(stdout).lines().map_while(Result::ok))
 }
 
 #[cfg(test)]
@@ -460,37 +276,5 @@ mod tests {
         assert_eq!(about_pocket(&messages, "bookworm"), [messages[0]]);
         assert_eq!(about_pocket(&messages, "bookworm-updates"), [messages[1]]);
         assert!(about_pocket(&messages, "bookworm-security").is_empty());
-    }
-
-    #[test]
-    fn percents() {
-        assert_eq!(
-            parse_percent("dlstatus:1:12.5:Retrieving file 1 of 2"),
-            Some(12.5)
-        );
-        for line in [
-            "dlstatus:1",
-            "dlstatus:1:x:",
-            "pmstatus:1:1:",
-            "",
-            "dlstatus:1:-1:",
-            "dlstatus:1:NaN:",
-        ] {
-            assert_eq!(parse_percent(line), None, "{line}");
-        }
-    }
-
-    #[test]
-    fn names_for_apt() {
-        let package = SourcePackage {
-            name: "linux-a".into(),
-            version: "1:2-3".into(),
-            arch: "arm64".into(),
-            file: "linux-a_2-3_arm64.deb".into(),
-            sha256: String::new(),
-            size: 0,
-        };
-        assert_eq!(argument(&package), "linux-a:arm64=1:2-3");
-        assert_eq!(apt_file_name(&package), "linux-a_1%3a2-3_arm64.deb");
     }
 }

@@ -211,7 +211,7 @@ fn the_machine_is_left_alone() {
     ask(&run, &path("apt.conf"));
     let dump = Command::new("apt-config")
         .arg("-c")
-        .arg(path("debian/sid-amd64/apt.conf"))
+        .arg(path("sid-amd64/apt.conf"))
         .arg("dump")
         .env("APT_CONFIG", path("apt.conf"))
         .output()

@@ -123,7 +123,7 @@ fn the_kernels_of_the_release() {
         plugin.fetch(kernel);
     }
     assert_eq!(files(&plugin.folder.path().join("tmp")).len(), 0);
-    assert_eq!(files(&plugin.folder.path().join("cache/debian")).len(), 6);
+    assert_eq!(files(&plugin.folder.path().join("cache")).len(), 6);
 }
 
 #[test]
