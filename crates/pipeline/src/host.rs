@@ -1,0 +1,333 @@
+//! Runs plugins: programs in any language that speak `btfpipe-plugin/1` over stdin and stdout.
+//!
+//! A plugin gets a process of its own for each action, an environment of a few variables, folders, and a deadline.
+//! What it writes is believed only as far as it is seen: the host lists, checks and hashes the outputs itself.
+
+mod digest;
+mod error;
+mod outputs;
+mod process;
+mod search;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use kernels::Digest;
+use plugin::{
+    HostMessage, Identity, Input, KernelRef, Level, Manifest, Outcome, Problem, Provides, Run, SourceKernel,
+    Validate,
+};
+use serde_json::{Map, Value};
+
+pub use error::PluginError;
+
+use search::Search;
+use session::{Answer, Session};
+
+/// Where plugins are found.
+pub struct Host;
+
+impl Host {
+    /// Looks for a plugin in `REPO_ROOT/plugins/NAME`, then in the folders of `$BTFPIPE_PLUGIN_PATH`, then for a
+    /// program `btfpipe-plugin-NAME` beside the running program and on `PATH`. Starts nothing.
+    pub fn find(name: &str, repo_root: &Path) -> Result<Plugin, PluginError> {
+        Search::of_this_process(repo_root).find(name)
+    }
+}
+
+/// A plugin that can be run, by several threads at once.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    manifest: Manifest,
+    /// Bytes of plugin.yaml; empty if there is none.
+    manifest_bytes: Vec<u8>,
+    /// Where plugin.yaml is.
+    folder: Option<PathBuf>,
+    program: PathBuf,
+    arguments: Vec<String>,
+    timeout: Duration,
+    limits: Limits,
+}
+
+/// How long the host waits for what.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    hello: Duration,
+    validate: Duration,
+    /// From `cancel` to SIGTERM.
+    terminate: Duration,
+    /// From `cancel` to SIGKILL.
+    kill: Duration,
+    /// From `shutdown` to `cancel`'s measures.
+    exit: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    hello: Duration::from_secs(5),
+    validate: Duration::from_secs(30),
+    terminate: Duration::from_secs(2),
+    kill: Duration::from_secs(10),
+    exit: Duration::from_secs(2),
+};
+
+/// The deadline of an action if the manifest has no `timeout`.
+const TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// The folders of an action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dirs {
+    /// Fresh; the plugin's current folder.
+    pub workdir: PathBuf,
+    /// Empty; what the plugin makes goes there.
+    pub outdir: PathBuf,
+    /// For what nobody needs afterwards.
+    pub tmpdir: PathBuf,
+    /// This plugin's own; seen again by later actions, and by others at the same time.
+    pub cachedir: Option<PathBuf>,
+}
+
+impl Dirs {
+    /// `FOLDER`, `FOLDER/out` and `FOLDER/tmp`.
+    pub fn below(folder: &Path, cachedir: Option<&Path>) -> Dirs {
+        Dirs {
+            workdir: folder.to_owned(),
+            outdir: folder.join("out"),
+            tmpdir: folder.join("tmp"),
+            cachedir: cachedir.map(Path::to_owned),
+        }
+    }
+
+    /// Makes the folders, and their paths absolute and free of links.
+    fn make(&self) -> io::Result<Dirs> {
+        let make = |path: &PathBuf| {
+            std::fs::create_dir_all(path)
+                .and_then(|()| path.canonicalize())
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        };
+        Ok(Dirs {
+            workdir: make(&self.workdir)?,
+            outdir: make(&self.outdir)?,
+            tmpdir: make(&self.tmpdir)?,
+            cachedir: self.cachedir.as_ref().map(make).transpose()?,
+        })
+    }
+}
+
+/// What an action is to do.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The step, e.g. [`plugin::RESOLVE`].
+    pub step: &'a str,
+    /// Its configuration.
+    pub config: &'a Value,
+    /// Its folders.
+    pub dirs: &'a Dirs,
+    /// A name for the plugin's own log.
+    pub action: &'a str,
+    /// The kernel that it is about.
+    pub kernel: Option<KernelRef>,
+    /// Files to read.
+    pub inputs: Vec<Input>,
+    /// How many threads or processes to use.
+    pub jobs: usize,
+    /// 1 at first.
+    pub attempt: u32,
+    /// What outputs use instead of the clock.
+    pub source_date_epoch: Option<u64>,
+    /// Set by somebody else to give the action up.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+impl<'a> Request<'a> {
+    /// A request with one job, at the first attempt.
+    pub fn new(step: &'a str, config: &'a Value, dirs: &'a Dirs) -> Self {
+        Request {
+            step,
+            config,
+            dirs,
+            action: "",
+            kernel: None,
+            inputs: Vec::new(),
+            jobs: 1,
+            attempt: 1,
+            source_date_epoch: None,
+            cancel: None,
+        }
+    }
+
+    fn message(&self, dirs: &Dirs, timeout: Duration) -> HostMessage {
+        HostMessage::Run(Box::new(Run {
+            id: ID,
+            action: self.action.to_owned(),
+            step: self.step.to_owned(),
+            config: self.config.clone(),
+            kernel: self.kernel.clone(),
+            inputs: self.inputs.clone(),
+            workdir: dirs.workdir.clone(),
+            outdir: dirs.outdir.clone(),
+            tmpdir: dirs.tmpdir.clone(),
+            cachedir: dirs.cachedir.clone(),
+            source_date_epoch: self.source_date_epoch,
+            jobs: self.jobs,
+            deadline_ms: Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            attempt: self.attempt,
+        }))
+    }
+}
+
+/// The only request of a process.
+const ID: u64 = 1;
+
+/// What happens while a plugin runs. Texts are one line without control characters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PluginEvent {
+    /// It said hello.
+    Started(Identity),
+    /// How far it is.
+    Progress {
+        /// In `unit`s.
+        done: u64,
+        /// In `unit`s.
+        total: Option<u64>,
+        /// E.g. `bytes`.
+        unit: String,
+        /// What it is doing.
+        message: String,
+    },
+    /// A line for the log.
+    Log {
+        /// How serious it is.
+        level: Level,
+        /// The line.
+        message: String,
+        /// The same for machines.
+        fields: Map<String, Value>,
+    },
+    /// The plugin breaks the protocol in a way that the host can live with.
+    Warning(String),
+    /// A line of its stderr.
+    Stderr(String),
+}
+
+/// What an action made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginResult {
+    /// The files of the output folder, in the plugin's order.
+    pub outputs: Vec<OutputFile>,
+    /// The answer of a source to [`plugin::RESOLVE`].
+    pub kernels: Vec<SourceKernel>,
+    /// Numbers for reports.
+    pub metrics: Map<String, Value>,
+}
+
+/// A file that a plugin made: regular, inside the output folder, hashed by the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFile {
+    /// What it is to the step.
+    pub name: String,
+    /// Absolute.
+    pub path: PathBuf,
+    /// Of its content.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Plugin {
+    /// The name that pipelines use.
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// plugin.yaml; for a program without one, little more than the name.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The program that is started.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Whether the plugin says that it can do `what`. One without plugin.yaml says nothing, and may try.
+    pub fn provides(&self, what: Provides) -> bool {
+        self.folder.is_none() || self.manifest.provides.contains(&what)
+    }
+
+    /// The JSON Schema of its configuration.
+    pub fn schema(&self) -> Result<Option<Value>, PluginError> {
+        let (Some(folder), Some(name)) = (&self.folder, &self.manifest.config_schema) else {
+            return Ok(None);
+        };
+        let path = folder.join(name);
+        let read = std::fs::read(&path).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        read.map(Some).map_err(|error| self.io(&path, error))
+    }
+
+    /// The digest of all that decides what the plugin does: plugin.yaml, schema, runtime files and program. Part of
+    /// the key of every action that it does.
+    pub fn digest(&self) -> Result<Digest, PluginError> {
+        digest::of(self)
+    }
+
+    /// Runs one action and waits for its end.
+    ///
+    /// The calling thread must live until then, as the plugin is killed with it.
+    pub fn run(
+        &self,
+        step: &str,
+        config: &Value,
+        dirs: &Dirs,
+        events: &mut dyn FnMut(PluginEvent),
+    ) -> Result<PluginResult, PluginError> {
+        self.run_request(&Request::new(step, config, dirs), events)
+    }
+
+    /// As [`Plugin::run`], with all that a request can have.
+    pub fn run_request(
+        &self,
+        request: &Request<'_>,
+        events: &mut dyn FnMut(PluginEvent),
+    ) -> Result<PluginResult, PluginError> {
+        let dirs = request.dirs.make().map_err(|error| self.start(error))?;
+        let environment = dirs.cachedir.as_deref().map(|path| ("BTFPIPE_CACHE", path));
+        let mut session = Session::start(self, &dirs.workdir, environment, request.cancel, events)?;
+        session.hello()?;
+        match session.ask(&request.message(&dirs, self.timeout), ID, self.timeout)? {
+            Answer::Result(Outcome::Error(failure)) => Err(PluginError::Failed(failure)),
+            Answer::Result(Outcome::Ok(success)) => Ok(PluginResult {
+                outputs: outputs::check(&dirs, &success.outputs).map_err(|problem| self.output(problem))?,
+                kernels: success.kernels,
+                metrics: success.metrics,
+            }),
+            Answer::Invalid(_) => Err(self.broken("answers run with \"invalid\"")),
+        }
+    }
+
+    /// Asks what is wrong with a configuration. A plugin that can't say finds nothing wrong.
+    pub fn validate(
+        &self,
+        config: &Value,
+        events: &mut dyn FnMut(PluginEvent),
+    ) -> Result<Vec<Problem>, PluginError> {
+        let mut session = Session::start(self, Path::new("/"), None, None, events)?;
+        let hello = session.hello()?;
+        if !hello.features.iter().any(|feature| feature == "validate") {
+            session.leave();
+            return Ok(Vec::new());
+        }
+        let message = HostMessage::Validate(Validate {
+            id: ID,
+            config: config.clone(),
+        });
+        match session.ask(&message, ID, self.limits.validate)? {
+            Answer::Invalid(problems) => Ok(problems),
+            Answer::Result(_) => Err(self.broken("answers validate with \"result\"")),
+        }
+    }
+}

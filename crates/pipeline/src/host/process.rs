@@ -1,0 +1,109 @@
+//! A plugin's process: its own process group, and gone when we are.
+
+use std::fmt;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use plugin::die_with_parent;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::Plugin;
+
+/// What of our environment a plugin sees.
+const ENVIRONMENT: &[&str] = &[
+    "PATH",
+    "HOME",
+    "LANG",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "APT_CONFIG",
+    "BTFPIPE_CACHE",
+    "TMPDIR",
+];
+
+/// Dropped, it is killed with all that it started.
+pub(super) struct Process {
+    pub child: Child,
+}
+
+impl Process {
+    /// Starts a plugin with all of its stdio piped. The kernel kills it when the *thread* that started it ends.
+    pub fn start(plugin: &Plugin, folder: &Path, environment: Option<(&str, &Path)>) -> io::Result<Process> {
+        let mut command = Command::new(&plugin.program);
+        command
+            .args(&plugin.arguments)
+            .current_dir(folder)
+            .env_clear()
+            .envs(
+                ENVIRONMENT
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
+            .envs(environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C goes to our group: we end it ourselves, in order.
+            .process_group(0);
+        die_with_parent(&mut command);
+        Ok(Process {
+            child: command.spawn()?,
+        })
+    }
+
+    /// How it ended, if it has. It isn't collected yet, so that its process group's number stays taken.
+    pub fn find_end(&self) -> Option<End> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(Pid::from_child(&self.child)), options) {
+            Ok(status) => status.map(|status| End {
+                code: status.exit_status(),
+                signal: status.terminating_signal(),
+            }),
+            Err(_) => Some(End {
+                code: None,
+                signal: None,
+            }),
+        }
+    }
+
+    /// Signals it and all that it started, unless that left the group.
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill_process_group(Pid::from_child(&self.child), signal);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    code: Option<i32>,
+    signal: Option<i32>,
+}
+
+impl End {
+    pub fn is_good(self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.signal) {
+            (Some(code), _) => write!(f, "exited with code {code}"),
+            (None, Some(signal)) => write!(f, "crashed (signal {signal})"),
+            (None, None) => f.write_str("ended"),
+        }
+    }
+}
