@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod busy;
+pub mod clang;
 pub mod events;
 pub mod file;
 pub mod glob;
