@@ -168,7 +168,8 @@ fn failed(load: &Load, pass: &Pass) -> Option<String> {
     match load {
         Load::Ok | Load::NotTried => None,
         Load::Failed { errno, log } => Some(with_log(error_name(*errno), log.as_deref())),
-        Load::NotReached => Some(with_log(describe_end(pass.end), pass.log.as_deref())),
+        // The log is with the object.
+        Load::NotReached => Some(describe_end(pass.end)),
     }
 }
 

@@ -7,6 +7,7 @@
 //! Phases of a run: [`kvm`] or emulation, initramfs, boot under a watchdog, answers, verdicts; see [`run`].
 #![deny(unsafe_code)]
 
+mod accel;
 mod boot;
 mod console;
 mod cpio;

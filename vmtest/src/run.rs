@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Instant;
 
+use crate::accel::{self, Probe};
 use crate::boot::{self, Boot, Booted, Failure, Phase};
 use crate::judge::{judge, lacks_memory};
-use crate::kvm::{self, Speed, Unusable};
+use crate::kvm;
 use crate::qemu::{self, Command, KernelFile, Machine};
 use crate::report::{Attempt, Outcome, SeenBtf, VmEvent, VmReport};
 use crate::results::Answer;
@@ -21,21 +21,13 @@ const BOOTS: usize = 3;
 /// More than any sensible set of checks needs.
 const MEMORY_MAX_MIB: u32 = 4096;
 
-/// KVM passed its test and failed a machine all the same: not again in this process.
-static KVM_FAILED: OnceLock<String> = OnceLock::new();
-
 /// Boots the kernel, makes the checks in it, and judges the answers. Never panics, never returns early with an error:
 /// whatever goes wrong is in the report.
 pub fn run(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent)) -> VmReport {
     run_with(spec, checks, events, &kvm::probe)
 }
 
-fn run_with(
-    spec: &VmSpec,
-    checks: &[Check],
-    events: &mut dyn FnMut(VmEvent),
-    probe: &dyn Fn() -> Result<Speed, Unusable>,
-) -> VmReport {
+fn run_with(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent), probe: Probe<'_>) -> VmReport {
     let start = Instant::now();
     let mut report = VmReport {
         kernel_release: None,
@@ -120,20 +112,14 @@ fn prepare<'a>(spec: &'a VmSpec, checks: &[Check]) -> Result<Ready<'a>, String> 
     })
 }
 
-/// The accelerator, and whether it may still change.
-struct Choice {
-    accel: Accel,
-    may_fall_back: bool,
-}
-
 fn boots(
     ready: &Ready<'_>,
     checks: &[Check],
     report: &mut VmReport,
     events: &mut dyn FnMut(VmEvent),
-    probe: &dyn Fn() -> Result<Speed, Unusable>,
+    probe: Probe<'_>,
 ) -> Outcome {
-    let mut choice = match choose_accel(ready.spec.accel, probe, report, events) {
+    let mut choice = match accel::choose(ready.spec.accel, probe, report, events) {
         Ok(choice) => choice,
         Err(reason) => return Outcome::Infra { reason },
     };
@@ -156,7 +142,7 @@ fn boots(
                 }
                 if choice.may_fall_back {
                     let reason = format!("KVM passed its test, but {failure}");
-                    fall_back(&mut choice, KVM_FAILED.get_or_init(|| reason), report, events);
+                    choice.fall_back(reason, report, events);
                     left = BOOTS;
                 }
                 name_check(&failure, checks)
@@ -197,57 +183,6 @@ fn all_failures(report: &VmReport) -> String {
     });
     let all = failures.collect::<Vec<_>>().join("; ");
     format!("no boot out of {} gave an answer: {all}", report.attempts.len())
-}
-
-fn choose_accel(
-    wanted: Accel,
-    probe: &dyn Fn() -> Result<Speed, Unusable>,
-    report: &mut VmReport,
-    events: &mut dyn FnMut(VmEvent),
-) -> Result<Choice, String> {
-    let tested = match (wanted, KVM_FAILED.get()) {
-        (Accel::Tcg, _) => None,
-        (Accel::Auto, Some(reason)) => Some(Err(reason.clone())),
-        (Accel::Auto | Accel::Kvm, _) => Some(probe().map_err(|unusable| unusable.to_string())),
-    };
-    let (accel, reason, fallback) = match tested {
-        None => (Accel::Tcg, "asked for".to_owned(), false),
-        Some(Ok(Speed(time))) => (
-            Accel::Kvm,
-            format!("the test program took {} ms", time.as_millis()),
-            false,
-        ),
-        Some(Err(reason)) if wanted == Accel::Auto => (Accel::Tcg, format!("no KVM: {reason}"), true),
-        Some(Err(reason)) => {
-            report.accel_reason = reason.clone();
-            return Err(format!("KVM was asked for, but {reason}; use accel auto or tcg"));
-        }
-    };
-    report.accel = accel;
-    report.accel_reason = reason.clone();
-    events(VmEvent::Accel {
-        accel,
-        reason,
-        fallback,
-    });
-    Ok(Choice {
-        accel,
-        may_fall_back: wanted == Accel::Auto && accel == Accel::Kvm,
-    })
-}
-
-fn fall_back(choice: &mut Choice, reason: &str, report: &mut VmReport, events: &mut dyn FnMut(VmEvent)) {
-    *choice = Choice {
-        accel: Accel::Tcg,
-        may_fall_back: false,
-    };
-    report.accel = Accel::Tcg;
-    report.accel_reason = reason.to_owned();
-    events(VmEvent::Accel {
-        accel: Accel::Tcg,
-        reason: reason.to_owned(),
-        fallback: true,
-    });
 }
 
 fn boot_once(
@@ -352,6 +287,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::kvm::{Speed, Unusable};
     use crate::report::Verdict;
 
     /// Crashes under KVM as QEMU does on a host that cannot run it; answers under TCG.
@@ -379,7 +315,7 @@ mod tests {
     }
 
     /// The report, and each accelerator that was announced, with whether as a fallback.
-    fn run_fake(accel: Accel, probe: &dyn Fn() -> Result<Speed, Unusable>) -> (VmReport, Vec<(Accel, bool)>) {
+    fn run_fake(accel: Accel, probe: Probe<'_>) -> (VmReport, Vec<(Accel, bool)>) {
         let folder = tempfile::tempdir().unwrap();
         let mut told = Vec::new();
         let check = Check {

@@ -79,3 +79,48 @@ fn fork() -> io::Result<Option<Pid>> {
         pid => Ok(Pid::from_raw(pid)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The test harness has threads, so that these children do next to nothing.
+    #[track_caller]
+    fn check(work: impl FnOnce(&mut dyn Write) -> io::Result<()>, millis: u64, expect: &str) {
+        let got = match in_child(Instant::now() + Duration::from_millis(millis), work).unwrap() {
+            Ended::Wrote(answer) => format!("wrote {}", String::from_utf8(answer).unwrap()),
+            Ended::Signal(signal) => format!("signal {signal}"),
+            Ended::Code(code) => format!("code {code}"),
+            Ended::TimedOut => "timed out".to_owned(),
+        };
+        assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn whatever_happens_to_the_child_is_an_answer() {
+        check(|out| out.write_all(b"abc"), 60_000, "wrote abc");
+        check(|_| Ok(()), 60_000, "wrote ");
+        check(|_| Err(io::ErrorKind::Other.into()), 60_000, "code 1");
+        check(|_| std::process::abort(), 60_000, "signal 6");
+        check(segfault, 60_000, "signal 11");
+    }
+
+    #[allow(unsafe_code)]
+    fn segfault(out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(b"half")?;
+        // SAFETY: none: nothing is mapped there, and this is the point.
+        let byte = unsafe { std::ptr::without_provenance::<u8>(8).read_volatile() };
+        out.write_all(&[byte])
+    }
+
+    #[test]
+    fn a_child_that_does_not_end_is_ended_with_its_own() {
+        let forever = |_: &mut dyn Write| {
+            fork()?;
+            loop {
+                std::thread::sleep(Duration::from_secs(1000));
+            }
+        };
+        check(forever, 200, "timed out");
+    }
+}

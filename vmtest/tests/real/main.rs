@@ -2,7 +2,8 @@
 //! - `BTFPIPE_GUEST_X86_64`: the guest program (also embedded when set at build time),
 //! - `BTFPIPE_VM_KERNELS`: a folder with x86_64 kernels (vmlinux or bzImage), named by release,
 //! - `BTFPIPE_VM_BTFS`: a folder with their BTFs, `<release>.btf`,
-//! - `BTFPIPE_VM_OBJECTS`: a folder with BPF objects,
+//! - `BTFPIPE_VM_OBJECTS`: a folder with BPF objects; those inside of Debian's libbpf-tools if not set,
+//! - `BTFPIPE_VM_ONLY`: only kernels with this text in their names, if set,
 //!
 //! and with bpftool, whose min_core_btf is the judge here: what it makes is right for these objects.
 
@@ -36,11 +37,7 @@ fn setup(test: &str) -> Option<Setup> {
         println!("{test} skipped: BTFPIPE_REAL=1 is not set");
         return None;
     }
-    let (kernels, btfs, objects) = (
-        folder("BTFPIPE_VM_KERNELS")?,
-        folder("BTFPIPE_VM_BTFS")?,
-        folder("BTFPIPE_VM_OBJECTS")?,
-    );
+    let (kernels, btfs) = (folder("BTFPIPE_VM_KERNELS")?, folder("BTFPIPE_VM_BTFS")?);
     if vmtest::guest(Arch::X86_64).is_none() {
         folder("BTFPIPE_GUEST_X86_64")?;
     }
@@ -49,12 +46,44 @@ fn setup(test: &str) -> Option<Setup> {
         let name = path.to_string_lossy();
         !name.ends_with("arm64") && name.contains(&only)
     });
+    let kernels = kernels.collect();
+    let work = tempfile::tempdir().expect("temporary folder");
+    let objects = match env::var_os("BTFPIPE_VM_OBJECTS") {
+        Some(folder) => list(Path::new(&folder)),
+        None => embedded_objects(&work.path().join("objects")),
+    };
+    if objects.is_empty() {
+        println!("{test} skipped: no objects; install libbpf-tools");
+        return None;
+    }
     Some(Setup {
-        kernels: kernels.collect(),
+        kernels,
         btfs,
-        objects: list(&objects),
-        work: tempfile::tempdir().expect("temporary folder"),
+        objects,
+        work,
     })
+}
+
+/// The objects inside of the programs of Debian's libbpf-tools, each once.
+fn embedded_objects(folder: &Path) -> Vec<PathBuf> {
+    fs::create_dir(folder).expect("folder");
+    let listed = Command::new("dpkg")
+        .args(["-L", "libbpf-tools"])
+        .output()
+        .expect("dpkg")
+        .stdout;
+    let listed = String::from_utf8(listed).expect("names of files");
+    let programs = listed
+        .lines()
+        .map(Path::new)
+        .filter(|path| path.parent().is_some_and(|p| p.ends_with("sbin")));
+    for program in programs.filter(|path| !path.is_symlink()) {
+        let bytes = fs::read(program).expect("program");
+        for object in relo_core::embedded_objects(&bytes) {
+            fs::write(folder.join(format!("{}.bpf.o", name(program))), object.bytes).expect("object");
+        }
+    }
+    list(folder)
 }
 
 fn list(folder: &Path) -> Vec<PathBuf> {
@@ -246,4 +275,105 @@ fn damage_is_found() {
         };
         assert!(allowed.contains(&verdict.verdict), "{verdict:#?}");
     }
+}
+
+/// Compiles the source next to this file.
+fn compile(setup: &Setup, source: &str) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/real")
+        .join(source);
+    let to = setup.work.path().join(source.replace(".c", ".o"));
+    let mut clang = Command::new("clang");
+    clang
+        .args(["-target", "bpf", "-mcpu=v3", "-g", "-O2", "-c"])
+        .arg(from)
+        .arg("-o")
+        .arg(&to);
+    assert!(clang.status().expect("clang").success());
+    to
+}
+
+/// The instructions that hold type ids of the kernel.
+fn type_id_insns(object: &Path) -> Vec<(String, u32)> {
+    let bytes = fs::read(object).expect("object");
+    let object = relo_core::BpfObject::parse("o", &bytes).expect("object");
+    let target_type_id = relo_core::ReloKind::TargetTypeId as u32;
+    let relos = object
+        .relos()
+        .iter()
+        .filter(|relo| relo.relo.kind == target_type_id);
+    relos
+        .map(|relo| (object.section_of(relo).to_owned(), relo.relo.insn_off / 8))
+        .collect()
+}
+
+#[test]
+fn type_ids_are_told_apart_from_mismatches() {
+    let Some(setup) = setup("type_ids_are_told_apart_from_mismatches") else {
+        return;
+    };
+    let kernel = setup
+        .kernels
+        .iter()
+        .find(|kernel| name(kernel).starts_with("6.1."))
+        .expect("a 6.1 kernel");
+    let object = compile(&setup, "type_ids.bpf.c");
+    let btf = setup.min_btf(kernel, std::slice::from_ref(&object));
+    let damaged = mutate::Btf::parse(btf.clone());
+    let (task, _) = damaged
+        .structs()
+        .into_iter()
+        .find(|(_, name)| name == "task_struct")
+        .expect("task_struct");
+    let insns = type_id_insns(&object);
+    assert_eq!(insns.len(), 3);
+    let exempt = |check: Check| Check {
+        type_id_insns: insns.clone(),
+        ..check
+    };
+    let checks = [
+        exempt(check(&object, &btf, "exempt")),
+        check(&object, &btf, "not exempt"),
+        exempt(check(&object, &damaged.moved(task, 8), "moved")),
+    ];
+    let (_, verdicts) = run(&setup.spec(kernel), &checks);
+    let of = |index: usize| {
+        verdicts[index]
+            .programs
+            .iter()
+            .map(|program| program.verdict)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of(0),
+        [Verdict::TypeIdReloc, Verdict::Identical, Verdict::NeedsKernelBtf]
+    );
+    assert_eq!(
+        of(1),
+        [Verdict::Mismatch, Verdict::Identical, Verdict::NeedsKernelBtf]
+    );
+    assert_eq!(
+        of(2),
+        [Verdict::TypeIdReloc, Verdict::Mismatch, Verdict::NeedsKernelBtf]
+    );
+    println!("{:#?}", verdicts[2]);
+}
+
+#[test]
+fn kvm_or_emulation_something_boots() {
+    let Some(setup) = setup("kvm_or_emulation_something_boots") else {
+        return;
+    };
+    let kernel = setup.kernels.first().expect("a kernel");
+    let mut spec = setup.spec(kernel);
+    spec.accel = Accel::Auto;
+    let object = &setup.objects[0];
+    let btf = setup.min_btf(kernel, std::slice::from_ref(object));
+    let (report, _) = run(&spec, &[check(object, &btf, "min")]);
+    println!("{}: {}", report.accel, report.accel_reason);
+    assert!(!report.accel_reason.is_empty());
+    spec.accel = Accel::Kvm;
+    let report = vmtest::run(&spec, &[check(object, &btf, "min")], &mut |_| ());
+    println!("explicit: {:?}", report.outcome);
+    assert!(report.attempts.iter().all(|attempt| attempt.accel == Accel::Kvm));
 }

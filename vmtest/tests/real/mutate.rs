@@ -26,7 +26,7 @@ impl Btf {
         let mut types = Vec::new();
         while at < end {
             let info = word(&bytes, at + 4);
-            let (kind, vlen) = (info >> 24 & 31, (info & 0xffff) as usize);
+            let (kind, vlen) = ((info >> 24) & 31, (info & 0xffff) as usize);
             types.push(Type { at, kind, vlen });
             at += 12 + tail(kind, vlen);
         }
@@ -55,7 +55,7 @@ impl Btf {
                 put(
                     new,
                     member + 8,
-                    offset & 0xff00_0000 | (offset & 0x00ff_ffff) + bytes * 8,
+                    (offset & 0xff00_0000) | ((offset & 0x00ff_ffff) + bytes * 8),
                 );
             }
         })
@@ -96,7 +96,7 @@ impl Btf {
         self.changed(|new| {
             put(new, int + 8, new_size);
             let encoding = word(new, int + 12);
-            put(new, int + 12, encoding & 0xffff_ff00 | new_size * 8);
+            put(new, int + 12, (encoding & 0xffff_ff00) | (new_size * 8));
         })
     }
 
