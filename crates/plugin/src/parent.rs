@@ -9,7 +9,7 @@ use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 /// Lets the kernel kill the command's process when the *thread* that starts it ends, be it by SIGKILL.
 ///
 /// The host does this to plugins, and plugins should do it to the programs that they start: each link of the chain
-/// then goes with the one above it.
+/// then goes with the one above it. The kernel forgets it for a program that changes its user.
 #[allow(unsafe_code)]
 pub fn die_with_parent(command: &mut Command) -> &mut Command {
     let parent = getpid();

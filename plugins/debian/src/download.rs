@@ -6,15 +6,16 @@ use std::path::Path;
 use plugin::{Failure, SourcePackage};
 
 use crate::program::{finish, lines, spawn};
-use crate::state::State;
+use crate::state::{Guard, State};
 use crate::trouble::{self, Trouble};
 
 impl State<'_> {
     /// Whether the mirror really has what it lists: starts the download, and stops it when it gets going.
-    pub fn is_served(&self, package: &SourcePackage, tmpdir: &Path) -> Result<bool, Failure> {
+    pub fn is_served(&self, guard: &Guard, package: &SourcePackage, tmpdir: &Path) -> Result<bool, Failure> {
         let folder = tempfile::tempdir_in(tmpdir)
             .map_err(|error| Failure::tool(format!("{}: {error}", tmpdir.display())))?;
         let mut apt = self.apt_get(&["download", &argument(package)]);
+        guard.give_to(&mut apt);
         let (mut child, collector) = spawn(apt.current_dir(&folder))?;
         let started = lines(child.stdout.take()).any(|line| line.starts_with("Get:"));
         if started {
@@ -35,6 +36,7 @@ impl State<'_> {
     /// have comes back, and doesn't keep the others from arriving. `progress` hears percents.
     pub fn download<'p>(
         &self,
+        guard: &Guard,
         packages: &'p [SourcePackage],
         folder: &Path,
         mut progress: impl FnMut(f64),
@@ -50,6 +52,7 @@ impl State<'_> {
             .map_err(|error| Failure::tool(format!("{}: {error}", folder.display())))?;
         let mut apt = self.apt_get(&["-o", "APT::Status-Fd=1", "download"]);
         apt.args(todo.iter().map(|package| argument(package)));
+        guard.give_to(&mut apt);
         let (mut child, collector) = spawn(apt.current_dir(&staging))?;
         lines(child.stdout.take())
             .filter_map(|line| parse_percent(&line))

@@ -21,7 +21,7 @@ pub fn fetch(job: &Job<'_>, kernel: &SourceKernel) -> Result<Vec<Output>, Failur
     let mut gone = attempt(job, &state, kernel)?;
     if gone.is_some() {
         let guard = state.own(job)?;
-        state.update(job)?;
+        state.update(job, &guard)?;
         drop(guard);
         gone = attempt(job, &state, kernel)?;
     }
@@ -38,7 +38,7 @@ pub fn fetch(job: &Job<'_>, kernel: &SourceKernel) -> Result<Vec<Output>, Failur
 
 /// Downloads what can be had; says why the first of the rest can't.
 fn attempt(job: &Job<'_>, state: &State<'_>, kernel: &SourceKernel) -> Result<Option<String>, Failure> {
-    let _guard = state.share(job)?;
+    let guard = state.share(job)?;
     let index = state.index(&[])?;
     for package in &kernel.packages {
         if let Some(reason) = why_gone(&index, package) {
@@ -48,7 +48,7 @@ fn attempt(job: &Job<'_>, state: &State<'_>, kernel: &SourceKernel) -> Result<Op
     let outdir = &job.run().outdir;
     fs::create_dir_all(outdir).map_err(|error| Failure::tool(format!("{}: {error}", outdir.display())))?;
     let total: u64 = kernel.packages.iter().map(|package| package.size).sum();
-    let missing = state.download(&kernel.packages, outdir, |percent| {
+    let missing = state.download(&guard, &kernel.packages, outdir, |percent| {
         job.progress(
             (total as f64 * percent / 100.0) as u64,
             Some(total),

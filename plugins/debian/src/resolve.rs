@@ -8,7 +8,7 @@ use crate::candidate::{Candidate, candidates, flavours};
 use crate::config::{Arch, Config, Flavour};
 use crate::index::Index;
 use crate::machine::Machine;
-use crate::state::State;
+use crate::state::{Guard, State};
 use crate::suite::Suite;
 
 /// What `config` asks for, sorted by id.
@@ -39,8 +39,8 @@ fn resolve_suite(
     suite: &Suite,
     arch: Arch,
 ) -> Result<Vec<SourceKernel>, Failure> {
-    let _guard = state.own(job)?;
-    let pockets = state.update(job)?;
+    let guard = state.own(job)?;
+    let pockets = state.update(job, &guard)?;
     job.log(Level::Debug, format!("{}: {}", state.name(), pockets.join(", ")));
     let index = state.index(&pockets)?;
     let mut kernels = Vec::new();
@@ -50,7 +50,7 @@ fn resolve_suite(
             return Err(no_kernel(suite, flavour, &index));
         }
         let found = newest(&listed, config.newest, |candidate| {
-            is_served(job, state, candidate)
+            is_served(job, state, &guard, candidate)
         })?;
         if found.is_empty() {
             let message = format!(
@@ -85,9 +85,14 @@ fn newest(
     Ok(found)
 }
 
-fn is_served(job: &Job<'_>, state: &State<'_>, candidate: &Candidate) -> Result<bool, Failure> {
+fn is_served(
+    job: &Job<'_>,
+    state: &State<'_>,
+    guard: &Guard,
+    candidate: &Candidate,
+) -> Result<bool, Failure> {
     for package in &candidate.packages {
-        if !state.is_served(package, &job.run().tmpdir)? {
+        if !state.is_served(guard, package, &job.run().tmpdir)? {
             job.log(
                 Level::Warn,
                 format!(

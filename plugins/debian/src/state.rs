@@ -24,8 +24,18 @@ pub struct State<'a> {
     folder: PathBuf,
 }
 
-/// Who may use the folder while the guard lives.
-pub struct Guard(#[expect(dead_code, reason = "holds the lock until it is dropped")] File);
+/// Holds the folder until it is dropped, and until the programs that it was given to have ended.
+pub struct Guard(File);
+
+impl Guard {
+    /// The program holds the folder too, in place of a stdin: should we be killed, it may go on for a while, since
+    /// apt-get changes its user at times and thereby forgets to die with us.
+    pub fn give_to(&self, command: &mut Command) {
+        if let Ok(file) = self.0.try_clone() {
+            command.stdin(file);
+        }
+    }
+}
 
 impl<'a> State<'a> {
     /// Makes the folder, or takes up what an earlier process left in it.
@@ -127,6 +137,7 @@ impl<'a> State<'a> {
         let file = File::options()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .open(&path)
             .map_err(failed)?;
@@ -142,17 +153,18 @@ impl<'a> State<'a> {
         Ok(Guard(file))
     }
 
-    /// Gets the suite's lists, which apt checks against the signed Release files. Needs [`State::own`].
+    /// Gets the suite's lists, which apt checks against the signed Release files. `guard` is of [`State::own`].
     ///
     /// A pocket that the mirror doesn't have is reported and does without; the others must answer, or an older
     /// kernel would pass for the newest.
-    pub fn update(&self, job: &Job<'_>) -> Result<Vec<String>, Failure> {
+    pub fn update(&self, job: &Job<'_>, guard: &Guard) -> Result<Vec<String>, Failure> {
         if self.machine.mirror.security.is_none() && self.suite.pockets().iter().any(|pocket| pocket.security)
         {
             let message = "this machine's apt has no security archive of Debian; kernels of it are not seen";
             job.log(Level::Warn, format!("{}: {message}", self.name()));
         }
         let mut apt = self.apt_get(&["update"]);
+        guard.give_to(&mut apt);
         let (mut child, collector) = spawn(&mut apt)?;
         drop(
             child
