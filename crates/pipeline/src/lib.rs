@@ -3,11 +3,32 @@
 
 mod busy;
 pub mod clang;
+pub mod commands;
+pub mod content;
+mod dist;
+pub mod engine;
 pub mod events;
 pub mod file;
 pub mod glob;
+pub mod host;
+pub mod locking;
+pub mod outcome;
+pub mod packaging;
+pub mod plan;
+pub mod plugins;
 pub mod problem;
+pub mod programs;
 pub mod progress;
+pub mod project;
+pub mod records;
+mod relock;
+mod report;
+pub mod run;
+pub mod sources;
 pub mod steps;
 pub mod summary;
+pub mod verifying;
+pub mod works;
 pub mod yaml;
+
+pub use relock::{Relocked, lock};

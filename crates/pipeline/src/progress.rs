@@ -33,6 +33,15 @@ impl View {
     }
 }
 
+/// Columns of the terminal that stdout is; 120 for a file or a pipe.
+pub fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|columns| *columns > 0)
+        .unwrap_or(120)
+}
+
 impl Listener for View {
     fn hear(&self, event: Event) {
         match self {

@@ -30,7 +30,7 @@ pub struct Verify {
     pub accel: Accel,
     /// The machine's memory.
     pub memory_mib: u32,
-    /// Without a sign of life for this long, a boot is given up.
+    /// How long one object may take; boots have a watchdog of their own.
     pub timeout: Duration,
 }
 

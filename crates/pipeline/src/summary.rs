@@ -89,8 +89,8 @@ pub struct PackageLine {
 /// A cell in one word; the later ones are worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Not for this architecture.
-    NotForArch,
+    /// No such program for this kernel.
+    Absent,
     /// Booted, identical, loaded.
     Ok,
     /// Decided alike on the host; not booted.
@@ -135,13 +135,13 @@ impl State {
         State::Mismatch,
         State::Crash,
         State::Failed,
-        State::NotForArch,
+        State::Absent,
     ];
 
     /// The word in the table.
     pub fn word(self) -> &'static str {
         match self {
-            State::NotForArch => "·",
+            State::Absent => "·",
             State::Ok => "ok",
             State::Host => "host",
             State::NeedsKernelBtf => "needs-btf",
@@ -161,7 +161,7 @@ impl State {
     /// The word in JSON, which never changes its meaning.
     pub fn code(self) -> &'static str {
         match self {
-            State::NotForArch => "not-for-arch",
+            State::Absent => "absent",
             State::Ok => "ok",
             State::Host => "host",
             State::NeedsKernelBtf => "needs-kernel-btf",
@@ -181,7 +181,7 @@ impl State {
     /// The line in the legend.
     pub fn legend(self) -> &'static str {
         match self {
-            State::NotForArch => "the program is for another architecture",
+            State::Absent => "there is no such program for this kernel: it is for another architecture",
             State::Ok => {
                 "booted: with our BTF libbpf makes the same instructions as with the kernel's own, and it loads"
             }
@@ -209,7 +209,7 @@ impl State {
     /// Whether something of ours is to blame, or nothing can be said.
     pub fn is_failure(self) -> bool {
         match self {
-            State::NotForArch
+            State::Absent
             | State::Ok
             | State::Host
             | State::NeedsKernelBtf

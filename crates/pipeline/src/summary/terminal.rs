@@ -129,7 +129,7 @@ fn painted(state: State, color: bool) -> String {
     let code = match state {
         _ if !color => return state.word().to_owned(),
         State::Ok => 32,
-        State::Host | State::NotForArch => 36,
+        State::Host | State::Absent => 36,
         State::NeedsKernelBtf | State::Poisoned | State::LoadFailBoth | State::Skipped | State::TypeId => 33,
         State::NoVerdict
         | State::Refused

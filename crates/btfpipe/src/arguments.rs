@@ -1,0 +1,144 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use pipeline::project::Options;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 ok
+  1 some action failed or a check found a difference
+  2 usage or configuration
+  3 lock or digest mismatch
+  69 environment: QEMU is missing, no machine could run
+  70 a bug
+  75 transient: try again
+  130 interrupted";
+
+/// Minimal kernel BTF for CO-RE programs, proven on real kernels.
+#[derive(Debug, Parser)]
+#[command(name = "btfpipe", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a pipeline: fetch, record, minimize, package, verify
+    ///
+    /// Kernels that kernels.lock has are kept; what is missing there, or gone from its source, is resolved again and
+    /// written into it, aloud.
+    #[command(after_help = "Example: btfpipe run pipelines/release.yaml --locked")]
+    Run(RunArguments),
+    /// Resolve all kernels of a pipeline anew and write them into kernels.lock
+    Lock(LockArguments),
+    /// Say what a run would do, action by action, and why; do nothing
+    Plan(PipelineArguments),
+    /// Say what is wrong with a pipeline; do nothing
+    Check(PipelineArguments),
+}
+
+/// What all commands on a pipeline take.
+#[derive(Debug, Args)]
+pub struct PipelineArguments {
+    /// The pipeline file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Another lock than kernels.lock beside pipelines/
+    #[arg(long, value_name = "PATH")]
+    pub lock: Option<PathBuf>,
+    /// Where packages go, instead of dist/ beside pipelines/
+    #[arg(long, value_name = "FOLDER")]
+    pub dist: Option<PathBuf>,
+    /// Where fetched and derived things are kept
+    #[arg(long, value_name = "FOLDER", env = "BTFPIPE_STORE")]
+    pub store: Option<PathBuf>,
+    /// Turn a profile on, for entries with `when: ${profile.NAME}`
+    #[arg(long = "profile", value_name = "NAME")]
+    pub profiles: Vec<String>,
+}
+
+/// What takes threads.
+#[derive(Debug, Args)]
+pub struct JobArguments {
+    /// How many kernels at a time; as many as there are processors by default
+    #[arg(short, long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub jobs: usize,
+}
+
+/// `btfpipe run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    #[command(flatten)]
+    pub jobs: JobArguments,
+    /// Refuse what kernels.lock doesn't have, instead of resolving it
+    #[arg(long)]
+    pub locked: bool,
+    /// Open no connection
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `btfpipe lock`.
+#[derive(Debug, Args)]
+pub struct LockArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    #[command(flatten)]
+    pub jobs: JobArguments,
+}
+
+impl PipelineArguments {
+    /// What it means to the library.
+    pub fn options(&self) -> Options {
+        Options {
+            file: self.file.clone(),
+            lock: self.lock.clone(),
+            dist: self.dist.clone(),
+            store: self.store.clone(),
+            profiles: self.profiles.clone(),
+            ..Options::default()
+        }
+    }
+}
+
+impl RunArguments {
+    /// What it means to the library.
+    pub fn options(&self) -> Options {
+        let (jobs, locked, offline) = (self.jobs.jobs, self.locked, self.offline);
+        Options {
+            jobs,
+            locked,
+            offline,
+            ..self.pipeline.options()
+        }
+    }
+}
+
+impl LockArguments {
+    /// What it means to the library.
+    pub fn options(&self) -> Options {
+        Options {
+            jobs: self.jobs.jobs,
+            ..self.pipeline.options()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

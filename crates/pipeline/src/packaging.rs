@@ -1,0 +1,101 @@
+//! One package an architecture: the bundle of all its kernels.
+
+use bundle::{BundleBuilder, BundleMeta, KernelEntry, Package, ProgramEntry};
+use kernels::{Arch, KernelId};
+
+use crate::engine::{Minimized, ProgramSet};
+use crate::outcome::Error;
+
+/// What a bundle says of who made it.
+pub const ENGINE: &str = concat!("btfpipe ", env!("CARGO_PKG_VERSION"));
+
+/// A kernel on its way into a package.
+#[derive(Debug, Clone, Copy)]
+pub struct Packed<'a> {
+    /// Which.
+    pub id: &'a KernelId,
+    /// Its build-id.
+    pub build_id: Option<&'a str>,
+    /// Its BTF and records.
+    pub minimized: &'a Minimized,
+}
+
+/// Makes the package of the kernels of one architecture.
+pub fn package(
+    name: &str,
+    level: i32,
+    source_date_epoch: u64,
+    kernels: &[Packed<'_>],
+    set: &ProgramSet,
+    threads: usize,
+) -> Result<Package, Error> {
+    let meta = BundleMeta {
+        name: name.to_owned(),
+        arch: arch(set.arch),
+        engine: ENGINE.to_owned(),
+        source_date_epoch,
+    };
+    let mut builder = BundleBuilder::new(meta)?.threads(u32::try_from(threads).unwrap_or(1).max(1));
+    for Packed {
+        id,
+        build_id,
+        minimized,
+    } in kernels
+    {
+        let entry = KernelEntry {
+            distro: id.distro().to_owned(),
+            version: id.version().to_owned(),
+            version_aliases: Vec::new(),
+            arch: arch(id.arch()),
+            release: id.release().to_owned(),
+            build_id: build_id.map(str::to_owned),
+        };
+        builder.add_kernel(
+            entry,
+            minimized.btf.clone(),
+            minimized.records.clone().into_bytes(),
+        )?;
+    }
+    for program in &set.programs {
+        let sha256 = bundle::Digest::of(&program.elf);
+        builder.add_program(ProgramEntry {
+            name: program.name.clone(),
+            sha256,
+        })?;
+    }
+    Ok(builder.finish(level)?)
+}
+
+/// The same architecture in the bundle's words: the crates don't know each other.
+pub fn arch(arch: Arch) -> bundle::Arch {
+    match arch {
+        Arch::X86_64 => bundle::Arch::X86_64,
+        Arch::Arm64 => bundle::Arch::Arm64,
+    }
+}
+
+/// Reads SOURCE_DATE_EPOCH, the time that packages carry; 0 when it isn't set.
+pub fn source_date_epoch(value: Option<std::ffi::OsString>) -> Result<u64, Error> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        return Ok(0);
+    };
+    let text = value.to_string_lossy().into_owned();
+    text.trim().parse().map_err(|_| Error::Epoch(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_given_or_zero() {
+        let check = |value: Option<&str>, wanted: Option<u64>| {
+            assert_eq!(source_date_epoch(value.map(Into::into)).ok(), wanted, "{value:?}");
+        };
+        check(None, Some(0));
+        check(Some(""), Some(0));
+        check(Some("1763856000"), Some(1_763_856_000));
+        check(Some("yesterday"), None);
+        check(Some("-1"), None);
+    }
+}

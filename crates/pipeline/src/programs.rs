@@ -1,0 +1,325 @@
+//! Which BPF programs: files found, compiled or cut out of executables, opened, and named so that no two are alike.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kernels::{Arch, Digest};
+use relo_core::BpfObject;
+
+use crate::file::{PipelineFile, ProgramPattern};
+use crate::glob::Glob;
+use crate::problem::{Invalid, Problem};
+
+/// Larger than any program; an executable of a vendor can have a few hundred megabytes.
+const MAX_FILE: u64 = 1 << 30;
+
+/// A file that holds programs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProgramFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: ProgramKind,
+}
+
+/// What a file is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProgramKind {
+    /// `.bpf.c`: compiled, once for each architecture.
+    Source,
+    /// `.o`: taken as it is, for every architecture.
+    Object,
+    /// Anything else: an executable that carries skeletons, for its own architecture.
+    Executable,
+}
+
+/// An object, opened once for all kernels of its architecture.
+#[derive(Debug)]
+pub struct Program {
+    /// Unlike every other's, e.g. `opens.bpf.o`.
+    pub name: String,
+    /// The ELF file.
+    pub elf: Vec<u8>,
+    /// Its sha256.
+    pub sha256: Digest,
+    /// The same, parsed.
+    pub object: BpfObject,
+}
+
+/// A file or object that can't be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The file, and the object in it where there are several.
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Finds the files of all patterns, sorted; a pattern without a file is an error of the pipeline.
+pub fn find(file: &PipelineFile) -> Result<Vec<ProgramFile>, Invalid> {
+    let root = file.root();
+    let mut found = Vec::new();
+    for pattern in &file.programs {
+        let paths = matching(pattern, &root).map_err(|problem| file.invalid(problem))?;
+        found.extend(paths.into_iter().map(|path| ProgramFile {
+            kind: kind_of(&path),
+            path,
+        }));
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn matching(pattern: &ProgramPattern, root: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let problem = |reason: String| Problem::new(pattern.at, format!("`{}`: {reason}", pattern.glob));
+    let glob = Glob::new(&pattern.glob).map_err(|reason| problem(reason.to_owned()))?;
+    let paths = glob.files(root).map_err(|error| problem(error.to_string()))?;
+    if !paths.is_empty() {
+        return Ok(paths);
+    }
+    let reason = if glob.is_plain() {
+        "no such file"
+    } else {
+        "no file matches"
+    };
+    Err(problem(reason.to_owned()).help(format!("paths begin at {}", root.display())))
+}
+
+fn kind_of(path: &Path) -> ProgramKind {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.ends_with(".c") {
+        ProgramKind::Source
+    } else if name.ends_with(".o") {
+        ProgramKind::Object
+    } else {
+        ProgramKind::Executable
+    }
+}
+
+/// A C compiler for BPF, or what stands for it in tests; the error is for people.
+pub type Compile<'a> = dyn Fn(&Path, Arch) -> Result<Vec<u8>, String> + Sync + 'a;
+
+/// Opens all files for an architecture. What can't be used is reported and costs the others nothing.
+pub fn open(files: &[ProgramFile], arch: Arch, compile: &Compile<'_>) -> (Vec<Program>, Vec<Unusable>) {
+    let mut found: Vec<(String, PathBuf, Vec<u8>)> = Vec::new();
+    let mut unusable = Vec::new();
+    for ProgramFile { path, kind } in files {
+        let objects = match kind {
+            ProgramKind::Source => compile(path, arch).map(|elf| vec![(stem(path), elf)]),
+            ProgramKind::Object => read(path).map(|elf| vec![(stem(path), elf)]),
+            ProgramKind::Executable => read(path).and_then(|bytes| embedded(path, &bytes, arch)),
+        };
+        match objects {
+            Ok(objects) => found.extend(objects.into_iter().map(|(name, elf)| (name, path.clone(), elf))),
+            Err(reason) => unusable.push(Unusable {
+                what: path.display().to_string(),
+                reason,
+            }),
+        }
+    }
+    let names = distinct(
+        &found
+            .iter()
+            .map(|(name, path, _)| (name.as_str(), path.as_path()))
+            .collect::<Vec<_>>(),
+    );
+    let mut programs = Vec::new();
+    for ((_, path, elf), name) in found.into_iter().zip(names) {
+        match BpfObject::parse(name.as_str(), &elf) {
+            Ok(object) => programs.push(Program {
+                name,
+                sha256: Digest::of(&elf),
+                elf,
+                object,
+            }),
+            Err(error) => {
+                unusable.push(Unusable {
+                    what: format!("{} ({name})", path.display()),
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    (programs, unusable)
+}
+
+/// The name without what says how it is stored: `opens` of `opens.bpf.c`, `opens.bpf.o` and `opens`.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name
+        .strip_suffix(".c")
+        .or_else(|| name.strip_suffix(".o"))
+        .unwrap_or(&name);
+    name.strip_suffix(".bpf").unwrap_or(name).to_owned()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > MAX_FILE {
+        return Err(format!(
+            "{size} bytes are too many for a program; {MAX_FILE} are the limit"
+        ));
+    }
+    std::fs::read(path).map_err(|error| error.to_string())
+}
+
+/// The skeletons of an executable; none when it is for another architecture.
+fn embedded(path: &Path, bytes: &[u8], arch: Arch) -> Result<Vec<(String, Vec<u8>)>, String> {
+    if machine(bytes).ok_or("neither a BPF source (.bpf.c), an object (.o) nor an executable")?
+        != machine_of(arch)
+    {
+        return Ok(Vec::new());
+    }
+    let objects = relo_core::embedded_objects(bytes);
+    let name = stem(path);
+    match objects.as_slice() {
+        [] => Err("the executable carries no BPF object".to_owned()),
+        [object] => Ok(vec![(name, object.bytes.to_vec())]),
+        several => {
+            let numbered = several.iter().enumerate();
+            Ok(numbered
+                .map(|(index, object)| (format!("{name}.{}", index + 1), object.bytes.to_vec()))
+                .collect())
+        }
+    }
+}
+
+/// e_machine of a little-endian ELF file.
+fn machine(bytes: &[u8]) -> Option<u16> {
+    let header = bytes.first_chunk::<20>()?;
+    (header.starts_with(b"\x7fELF") && header[5] == 1).then(|| u16::from_le_bytes([header[18], header[19]]))
+}
+
+fn machine_of(arch: Arch) -> u16 {
+    match arch {
+        Arch::X86_64 => 62,
+        Arch::Arm64 => 183,
+    }
+}
+
+/// `NAME.bpf.o`, with as many folders in front as it takes to tell equal names apart.
+fn distinct(objects: &[(&str, &Path)]) -> Vec<String> {
+    let mut names: Vec<String> = objects.iter().map(|(name, _)| format!("{name}.bpf.o")).collect();
+    for folders in 1..16 {
+        let twice = repeated(&names);
+        if twice.is_empty() {
+            return names;
+        }
+        for index in twice {
+            let (name, path) = objects[index];
+            names[index] = format!("{}{name}.bpf.o", prefix(path, folders));
+        }
+    }
+    // Objects of one file have numbers, so only files without enough folders are left.
+    for index in repeated(&names) {
+        names[index] = format!("{}.{}", index + 1, names[index]);
+    }
+    names
+}
+
+/// The places of all names that are there more than once.
+fn repeated(names: &[String]) -> Vec<usize> {
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, name) in names.iter().enumerate() {
+        places.entry(name).or_default().push(index);
+    }
+    places
+        .into_values()
+        .filter(|places| places.len() > 1)
+        .flatten()
+        .collect()
+}
+
+/// The last `count` folders, joined so that the result is a plain file name.
+fn prefix(path: &Path, count: usize) -> String {
+    let folders: Vec<_> = path.parent().into_iter().flat_map(Path::components).collect();
+    let names = folders[folders.len().saturating_sub(count)..].iter();
+    names
+        .filter_map(|part| match part {
+            std::path::Component::Normal(name) => Some(format!("{}-", name.to_string_lossy())),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_plain() {
+        let check = |paths: &[&str], wanted: &[&str]| {
+            let stems: Vec<String> = paths.iter().map(|path| stem(Path::new(path))).collect();
+            let objects: Vec<_> = stems
+                .iter()
+                .map(String::as_str)
+                .zip(paths.iter().map(Path::new))
+                .collect();
+            assert_eq!(distinct(&objects), wanted, "{paths:?}");
+        };
+        check(
+            &["p/opens.bpf.c", "q/execs.bpf.o"],
+            &["opens.bpf.o", "execs.bpf.o"],
+        );
+        check(&["p/opens.bpf.c", "q/opens"], &["p-opens.bpf.o", "q-opens.bpf.o"]);
+        check(
+            &["a/p/x.o", "b/p/x.o", "y.o"],
+            &["a-p-x.bpf.o", "b-p-x.bpf.o", "y.bpf.o"],
+        );
+        check(&["p/x.o", "p/x.bpf.o"], &["1.p-x.bpf.o", "2.p-x.bpf.o"]);
+        check(&["/x.o", "x.o"], &["1.x.bpf.o", "2.x.bpf.o"]);
+    }
+
+    #[test]
+    fn one_bad_file_does_not_cost_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            ProgramFile {
+                kind: kind_of(&path),
+                path,
+            }
+        };
+        let elf = |machine: u8| {
+            let mut bytes = b"\x7fELF\x02\x01".to_vec();
+            bytes.resize(64, 0);
+            bytes[18] = machine;
+            bytes
+        };
+        let files = [
+            put("a.bpf.c", b"int x;"),
+            put("b.o", b"not an object"),
+            put("c", b"#!/bin/sh"),
+            put("d", &elf(62)),
+            put("e", &elf(183)),
+        ];
+        let (programs, unusable) = open(&files, Arch::X86_64, &|_, _| Err("clang: no".to_owned()));
+        assert!(programs.is_empty());
+        let reasons: Vec<&str> = unusable.iter().map(|bad| bad.reason.as_str()).collect();
+        assert_eq!(reasons.len(), 4, "{reasons:?}");
+        assert_eq!(reasons[0], "clang: no");
+        assert!(reasons[1].starts_with("neither a BPF source"), "{reasons:?}");
+        assert_eq!(reasons[2], "the executable carries no BPF object");
+    }
+
+    #[test]
+    fn a_pattern_without_files_is_told_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.yaml");
+        let text = "version: 1\nname: x\nkernels: [{uses: debian}]\nprograms: [\"*.bpf.c\"]\nsteps: [{uses: record}]\n";
+        let file = PipelineFile::parse(&path, text).unwrap();
+        let error = find(&file).unwrap_err().to_string();
+        assert!(
+            error.contains("p.yaml:4:12: `*.bpf.c`: no file matches"),
+            "{error}"
+        );
+        std::fs::write(folder.path().join("b.bpf.c"), "").unwrap();
+        std::fs::write(folder.path().join("a.bpf.c"), "").unwrap();
+        let found = find(&file).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found[0].path.ends_with("a.bpf.c") && found[0].kind == ProgramKind::Source);
+    }
+}

@@ -1,0 +1,360 @@
+//! Verification: the package reopened as a user would, each kernel booted, libbpf asked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bundle::{Bundle, Query};
+use kernels::{KernelId, Store, image};
+use relo_core::ReloKind;
+use vmtest::{Check, ObjectVerdict, Outcome, Verdict, VmEvent, VmReport, VmSpec};
+
+use crate::content::Content;
+use crate::engine::{self, ProgramSet};
+use crate::events::{Events, Phase, Task};
+use crate::outcome::Failure;
+use crate::packaging;
+use crate::programs::Program;
+use crate::steps::{Accel, Verify};
+use crate::summary::{Cell, Checked, State};
+
+/// A kernel and its package.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Which.
+    pub id: &'a KernelId,
+    /// Its boot image and build-id.
+    pub content: &'a Content,
+    /// The package, opened from its file.
+    pub bundle: &'a Bundle,
+    /// The programs of its architecture.
+    pub set: &'a ProgramSet,
+}
+
+/// What verification says of a kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// How it was checked.
+    pub checked: Checked,
+    /// By object and program; only what a machine said.
+    pub cells: BTreeMap<(String, String), Cell>,
+    /// What a person should see: flaky boots, a fallback.
+    pub notes: Vec<String>,
+    /// Why there are no verdicts.
+    pub no_verdict: Option<String>,
+}
+
+/// The BTF that a user's loader finds in the package for this kernel.
+fn packaged_btf<'a>(subject: Subject<'a>) -> Result<(&'a [u8], &'a [u8]), Failure> {
+    let Subject {
+        id, content, bundle, ..
+    } = subject;
+    let mut query = Query::new(packaging::arch(id.arch()), id.release()).os(id.distro(), id.version());
+    query.build_id = content.build_id.clone();
+    let hit = bundle.index().resolve(&query).map_err(Failure::new)?;
+    let both = bundle.btf_of(hit.kernel).zip(bundle.records_of(hit.kernel));
+    both.ok_or_else(|| Failure::new("the package names the kernel but has no BTF for it"))
+}
+
+/// Makes every decision again with the packaged BTF, and compares with the packaged records.
+pub fn on_host(subject: Subject<'_>) -> Result<(), Failure> {
+    let (btf, records) = packaged_btf(subject)?;
+    match engine::compare(btf, records, subject.set)? {
+        None => Ok(()),
+        Some(difference) => Err(Failure::new(difference)),
+    }
+}
+
+/// Why kernels of this architecture aren't booted here, if they aren't.
+pub fn why_not_booted(arch: kernels::Arch) -> Option<String> {
+    match arch {
+        kernels::Arch::X86_64 => None,
+        kernels::Arch::Arm64 => Some("arm64 kernels are not booted by this version".to_owned()),
+    }
+}
+
+/// What the machine lacks to boot kernels, if anything, and what to do about it.
+pub fn lacks() -> Option<String> {
+    if vmtest::guest(vmtest::Arch::X86_64).is_none() {
+        let help = "build it with \"cargo xtask run\", which puts the guest in";
+        return Some(format!(
+            "this btfpipe was built without the guest program that runs in the machines; {help}"
+        ));
+    }
+    vmtest::qemu::find(vmtest::Arch::X86_64)
+        .err()
+        .map(|missing| missing.to_string())
+}
+
+/// Boots the kernel, and has libbpf relocate and load every object with the packaged BTF.
+pub fn in_machine(
+    subject: Subject<'_>,
+    settings: &Verify,
+    store: &Store,
+    work: &Path,
+    events: Events<'_>,
+) -> Result<Verified, Failure> {
+    let task = events.begin(Phase::Verify, subject.id.to_string());
+    let report = boot(subject, settings, store, work, &task);
+    let report = task.finish(report, told)?;
+    Ok(verdicts(subject, &report))
+}
+
+fn boot(
+    subject: Subject<'_>,
+    settings: &Verify,
+    store: &Store,
+    work: &Path,
+    task: &Task<'_>,
+) -> Result<VmReport, Failure> {
+    let (btf, _) = packaged_btf(subject)?;
+    let checks: Vec<Check> = subject
+        .set
+        .programs
+        .iter()
+        .map(|program| check(program, btf))
+        .collect();
+    let folder = tempfile::Builder::new()
+        .prefix("vm-")
+        .tempdir_in(work)
+        .map_err(Failure::new)?;
+    let spec = spec(subject, settings, store, folder.path(), checks.len())?;
+    let names: Vec<String> = checks.iter().map(|check| check.object.clone()).collect();
+    let total = names.len() as u64;
+    Ok(vmtest::run(&spec, &checks, &mut |event| match event {
+        VmEvent::Accel { accel, reason, .. } => task.moved(0, None, format!("{accel}: {reason}")),
+        VmEvent::Boot { attempt, machine } => task.moved(0, None, format!("boot {attempt} on {machine}")),
+        VmEvent::Console { .. } => task.moved(0, None, "the kernel speaks"),
+        VmEvent::Ready { kernel, .. } => task.moved(0, None, format!("{kernel} is up")),
+        VmEvent::CheckBegin { index } => {
+            let name = names.get(index).map(String::as_str).unwrap_or_default();
+            task.moved(index as u64, Some(total), name);
+        }
+        VmEvent::CheckEnd { index } => task.moved(index as u64 + 1, Some(total), ""),
+        VmEvent::BootFailed { attempt, reason } => {
+            task.moved(0, None, format!("boot {attempt} failed: {reason}"))
+        }
+    }))
+}
+
+fn check(program: &Program, btf: &[u8]) -> Check {
+    let object = &program.object;
+    let ids = object
+        .relos()
+        .iter()
+        .filter(|relo| relo.relo.kind == ReloKind::TargetTypeId as u32);
+    Check {
+        object: program.name.clone(),
+        elf: program.elf.clone(),
+        btf: btf.to_vec(),
+        label: "packaged".to_owned(),
+        type_id_insns: ids
+            .map(|relo| {
+                (
+                    object.section_of(relo).to_owned(),
+                    relo.relo.insn_off / relo_core::INSN_LEN as u32,
+                )
+            })
+            .collect(),
+    }
+}
+
+/// Boot image, unpacked vmlinux and configuration as files of the work folder.
+fn spec(
+    subject: Subject<'_>,
+    settings: &Verify,
+    store: &Store,
+    work: &Path,
+    checks: usize,
+) -> Result<VmSpec, Failure> {
+    let get = |digest| -> Result<Vec<u8>, Failure> {
+        store
+            .get(digest)?
+            .ok_or_else(|| Failure::new("the store lost the boot image; run again"))
+    };
+    let boot = get(&subject.content.boot.sha256)?;
+    let unpacked = image::unpack(&boot).map_err(Failure::new)?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = work.join(name);
+        std::fs::write(&path, bytes).map_err(Failure::new)?;
+        Ok::<_, Failure>(path)
+    };
+    let mut spec = VmSpec::new(vmtest::Arch::X86_64, write("vmlinux", &unpacked.bytes)?, work);
+    spec.fallback_kernel = Some(write("vmlinuz", &boot)?);
+    if let Some(config) = &subject.content.config {
+        spec.kernel_config = Some(write("config", &get(&config.sha256)?)?);
+    }
+    spec.memory_mib = settings.memory_mib;
+    spec.accel = match settings.accel {
+        Accel::Auto => vmtest::Accel::Auto,
+        Accel::Kvm => vmtest::Accel::Kvm,
+        Accel::Tcg => vmtest::Accel::Tcg,
+    };
+    spec.limits.check = settings.timeout;
+    let checks = u32::try_from(checks).unwrap_or(u32::MAX);
+    spec.timeout = spec.limits.ready + settings.timeout.saturating_mul(checks.clamp(1, 40));
+    Ok(spec)
+}
+
+/// The end of the task in a few words.
+fn told(report: &VmReport) -> String {
+    match &report.outcome {
+        Outcome::Done(verdicts) => {
+            let good = verdicts
+                .iter()
+                .filter(|verdict| !verdict.verdict.is_failure())
+                .count();
+            format!("{good} of {} objects good ({})", verdicts.len(), report.accel)
+        }
+        Outcome::Infra { reason } => format!("NO VERDICT: {reason}"),
+        Outcome::Unsupported { reason } => format!("not booted: {reason}"),
+    }
+}
+
+fn verdicts(subject: Subject<'_>, report: &VmReport) -> Verified {
+    let mut verified = Verified {
+        checked: Checked::No,
+        cells: BTreeMap::new(),
+        notes: notes(subject.id, report),
+        no_verdict: None,
+    };
+    match &report.outcome {
+        Outcome::Done(objects) => {
+            let libbpf = report.libbpf.as_deref().unwrap_or("unknown");
+            verified.checked = Checked::Booted(format!("libbpf {libbpf}, {}", report.accel));
+            for object in objects {
+                add_cells(object, &mut verified.cells);
+            }
+            check_release(subject, report, &mut verified);
+        }
+        Outcome::Infra { reason } => verified.no_verdict = Some(reason.clone()),
+        Outcome::Unsupported { reason } => verified.checked = Checked::Host(reason.clone()),
+    }
+    verified
+}
+
+/// The machine must have run the very kernel that is in the package.
+fn check_release(subject: Subject<'_>, report: &VmReport, verified: &mut Verified) {
+    let (wanted, size) = (subject.id.release(), subject.content.btf.size);
+    let other = report
+        .kernel_release
+        .as_deref()
+        .is_some_and(|release| release != wanted)
+        || report.kernel_btf.is_some_and(|seen| seen.size != size);
+    if other {
+        verified.cells.clear();
+        verified.checked = Checked::No;
+        verified.no_verdict = Some(format!(
+            "the machine ran {:?}, not {wanted}",
+            report.kernel_release
+        ));
+    }
+}
+
+fn notes(id: &KernelId, report: &VmReport) -> Vec<String> {
+    let failed = report
+        .attempts
+        .iter()
+        .filter_map(|attempt| attempt.failure.as_ref());
+    let done = matches!(report.outcome, Outcome::Done(_));
+    failed
+        .filter(|_| done)
+        .map(|reason| format!("{id}: a boot failed and was made again: {reason}"))
+        .collect()
+}
+
+fn add_cells(object: &ObjectVerdict, cells: &mut BTreeMap<(String, String), Cell>) {
+    if object.programs.is_empty() {
+        let cell = Cell {
+            state: state(object.verdict),
+            reason: object.detail.clone(),
+        };
+        cells.insert((object.object.clone(), String::new()), cell);
+    }
+    for program in &object.programs {
+        let detail = program.detail.as_ref().or(object.detail.as_ref());
+        let reason = match program.verdict {
+            Verdict::Identical => None,
+            Verdict::NeedsKernelBtf => Some(format!("{} attaches by the kernel's own BTF", program.section)),
+            _ => Some(detail.map_or_else(|| program.verdict.to_string(), |detail| last_lines(detail, 12))),
+        };
+        cells.insert(
+            (object.object.clone(), program.program.clone()),
+            Cell {
+                state: state(program.verdict),
+                reason,
+            },
+        );
+    }
+}
+
+/// A verifier's log says what is wrong at its end.
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+fn state(verdict: Verdict) -> State {
+    match verdict {
+        Verdict::Identical => State::Ok,
+        Verdict::Skipped => State::Skipped,
+        Verdict::NeedsKernelBtf => State::NeedsKernelBtf,
+        Verdict::LoadFailBoth => State::LoadFailBoth,
+        Verdict::TypeIdReloc => State::TypeId,
+        Verdict::LoadFailMinOnly => State::LoadFailMinOnly,
+        Verdict::Mismatch => State::Mismatch,
+        Verdict::Crash => State::Crash,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmtest::{Instructions, ProgramVerdict};
+
+    use super::*;
+
+    fn program(name: &str, verdict: Verdict, detail: Option<&str>) -> ProgramVerdict {
+        ProgramVerdict {
+            program: name.into(),
+            section: format!("fentry/{name}"),
+            verdict,
+            instructions: Instructions::Identical,
+            detail: detail.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn every_verdict_becomes_a_cell() {
+        let log = (0..40)
+            .map(|n| format!("line {n}"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let object = ObjectVerdict {
+            object: "o.bpf.o".into(),
+            label: "packaged".into(),
+            programs: vec![
+                program("a", Verdict::Identical, Some("not shown")),
+                program("b", Verdict::NeedsKernelBtf, None),
+                program("c", Verdict::LoadFailBoth, Some(&log)),
+                program("d", Verdict::Mismatch, None),
+            ],
+            verdict: Verdict::Mismatch,
+            detail: None,
+            millis: [0; 3],
+        };
+        let mut cells = BTreeMap::new();
+        add_cells(&object, &mut cells);
+        let cell = |name: &str| &cells[&("o.bpf.o".to_owned(), name.to_owned())];
+        assert_eq!(*cell("a"), Cell::of(State::Ok));
+        assert_eq!(
+            cell("b").reason.as_deref(),
+            Some("fentry/b attaches by the kernel's own BTF")
+        );
+        assert_eq!(cell("c").reason.as_ref().unwrap().lines().count(), 12);
+        assert!(cell("c").reason.as_ref().unwrap().ends_with("line 39"));
+        assert_eq!(*cell("d"), Cell::because(State::Mismatch, "mismatch"));
+    }
+}
