@@ -36,6 +36,8 @@ pub enum Command {
     Run(RunArguments),
     /// Resolve all kernels of a pipeline anew and write them into kernels.lock
     Lock(LockArguments),
+    /// Write BTFs, boot images and configurations of a pipeline's kernels into a folder, for other tools
+    Extract(ExtractArguments),
     /// Say what a run would do, action by action, and why; do nothing
     Plan(PipelineArguments),
     /// Say what is wrong with a pipeline; do nothing
@@ -92,6 +94,16 @@ pub struct LockArguments {
     pub pipeline: PipelineArguments,
     #[command(flatten)]
     pub jobs: JobArguments,
+}
+
+/// `btfpipe extract`.
+#[derive(Debug, Args)]
+pub struct ExtractArguments {
+    #[command(flatten)]
+    pub run: RunArguments,
+    /// The folder: btf/NAME.btf, kernels/NAME, configs/NAME
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 impl PipelineArguments {

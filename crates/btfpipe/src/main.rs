@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Run(arguments) => pipelines::run(&arguments),
         Command::Lock(arguments) => pipelines::lock(&arguments),
+        Command::Extract(arguments) => pipelines::extract(&arguments),
         Command::Plan(arguments) => pipelines::plan(&arguments),
         Command::Check(arguments) => pipelines::check(&arguments),
     };

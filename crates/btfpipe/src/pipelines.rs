@@ -7,7 +7,7 @@ use pipeline::outcome::{Code, Error};
 use pipeline::progress::{self, View};
 use pipeline::summary;
 
-use crate::arguments::{LockArguments, PipelineArguments, RunArguments};
+use crate::arguments::{ExtractArguments, LockArguments, PipelineArguments, RunArguments};
 
 pub fn run(arguments: &RunArguments) -> Result<Code, Error> {
     let options = arguments.options();
@@ -32,6 +32,20 @@ pub fn lock(arguments: &LockArguments) -> Result<Code, Error> {
     drop(view);
     say(&format!("{relocked}"));
     Ok(relocked.code())
+}
+
+pub fn extract(arguments: &ExtractArguments) -> Result<Code, Error> {
+    let options = arguments.run.options();
+    let view = View::choose(options.jobs());
+    let exported = commands::extract(&options, &arguments.folder, &view)?;
+    drop(view);
+    let files = exported.files.iter().map(|path| format!("{}\n", path.display()));
+    let failures = exported
+        .failures
+        .iter()
+        .map(|(id, failure)| format!("FAILED {id}: {failure}\n"));
+    say(&files.chain(failures).collect::<String>());
+    Ok(exported.code())
 }
 
 pub fn plan(arguments: &PipelineArguments) -> Result<Code, Error> {

@@ -7,6 +7,7 @@ use kernels::{Arch, Store};
 
 use crate::clang::{self, Clang};
 use crate::events::{Deaf, Events, Listener};
+use crate::export::Exported;
 use crate::outcome::Error;
 use crate::plan::Plan;
 use crate::plugins::PluginSources;
@@ -56,6 +57,13 @@ pub fn plan(options: &Options) -> Result<Plan, Error> {
 /// Resolves all kernels anew and writes them into `kernels.lock`.
 pub fn lock(options: &Options, listener: &dyn Listener) -> Result<Relocked, Error> {
     with_tools(options, listener, |tools| crate::relock::lock(options, tools))
+}
+
+/// Writes BTFs, boot images and configurations of a pipeline's kernels into a folder.
+pub fn extract(options: &Options, folder: &Path, listener: &dyn Listener) -> Result<Exported, Error> {
+    with_tools(options, listener, |tools| {
+        crate::export::export(options, folder, tools)
+    })
 }
 
 /// Runs a pipeline.

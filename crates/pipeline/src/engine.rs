@@ -165,9 +165,21 @@ const BY_BTF: [&str; 10] = [
 ];
 
 fn attaches_by_btf(section: &str) -> bool {
+    BY_BTF.contains(&section_kind(section))
+}
+
+/// `fentry` of `?fentry.s/vfs_open`.
+fn section_kind(section: &str) -> &str {
     let section = section.strip_prefix('?').unwrap_or(section);
-    let kind = section.split(['/', '.', '+']).next().unwrap_or(section);
-    BY_BTF.contains(&kind)
+    section.split(['/', '.', '+']).next().unwrap_or(section)
+}
+
+/// Why a program of this section needs the kernel's own BTF.
+pub fn needs_btf(section: &str) -> String {
+    format!(
+        "{} programs attach by the kernel's own BTF",
+        section_kind(section)
+    )
 }
 
 fn cell_of<'r>(section: &str, records: impl Iterator<Item = &'r RecordedRelo>) -> Cell {
@@ -184,13 +196,10 @@ fn cell_of<'r>(section: &str, records: impl Iterator<Item = &'r RecordedRelo>) -
     }
     if type_id {
         Cell::because(State::TypeId, "it asks for the id of a type of the kernel")
+    } else if attaches_by_btf(section) {
+        Cell::because(State::NeedsKernelBtf, needs_btf(section))
     } else if !reasons.is_empty() {
         Cell::because(State::Poisoned, reasons.join("\n"))
-    } else if attaches_by_btf(section) {
-        Cell::because(
-            State::NeedsKernelBtf,
-            format!("{section} attaches by the kernel's own BTF"),
-        )
     } else {
         Cell::of(State::Host)
     }

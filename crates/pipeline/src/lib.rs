@@ -8,6 +8,7 @@ pub mod content;
 mod dist;
 pub mod engine;
 pub mod events;
+mod export;
 pub mod file;
 pub mod glob;
 pub mod host;
@@ -31,4 +32,5 @@ pub mod verifying;
 pub mod works;
 pub mod yaml;
 
+pub use export::Exported;
 pub use relock::{Relocked, lock};

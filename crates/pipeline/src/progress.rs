@@ -227,8 +227,9 @@ impl Shared {
     fn print(&self, state: &mut State, text: &str) {
         state.last = Instant::now();
         let seconds = self.start.elapsed().as_secs();
+        let line = format!("[{:>3}:{:02}] {text}\n", seconds / 60, seconds % 60);
         // A closed pipe must not end the run.
-        let _ = writeln!(state.out, "[{:>3}:{:02}] {text}", seconds / 60, seconds % 60);
+        let _ = state.out.write_all(line.as_bytes());
         let _ = state.out.flush();
     }
 }

@@ -82,7 +82,8 @@ pub(crate) fn write_lock(
     changes: &[String],
     events: Events<'_>,
 ) -> Result<(), Error> {
-    if *next == project.lock {
+    // The text says which differences count: the order of requests doesn't.
+    if next.to_yaml() == project.lock.to_yaml() {
         return Ok(());
     }
     next.write(&project.lock_path)?;
@@ -94,6 +95,28 @@ pub(crate) fn write_lock(
     };
     events.info(format!("{name} written, commit it: {}", what.join(", ")));
     Ok(())
+}
+
+/// Writes into the lock what had to be resolved.
+pub(crate) fn keep(
+    project: &Project,
+    options: &Options,
+    done: &[Worked],
+    events: Events<'_>,
+) -> Result<(), Error> {
+    if options.locked {
+        return Ok(());
+    }
+    match relock(project, done) {
+        Ok((next, changes)) => write_lock(project, &next, &changes, events),
+        Err(failure) => {
+            events.warn(format!(
+                "{} is not written: {failure}",
+                project.lock_path.display()
+            ));
+            Ok(())
+        }
+    }
 }
 
 /// What `btfpipe lock` did.

@@ -1,6 +1,7 @@
 //! Running a pipeline: kernels, then packages, then machines, then the summary.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bundle::{Bundle, Package};
@@ -70,7 +71,7 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     }
     let works = Works::new(&project, options, tools, &store, &work, &kernels);
     let done = works.all(kernels, steps.minimize);
-    relock(&project, options, &done, tools.events)?;
+    relock::keep(&project, options, &done, tools.events)?;
     let mut report = Report::new(&project.file.name, &done, works.sets());
     if let Some(step) = &steps.package {
         let settings = Settings {
@@ -87,6 +88,7 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
                 store: &store,
                 work: &work,
                 events: tools.events,
+                told: RefCell::default(),
             };
             machines.verify_all(&done, &bundles, &works, &mut report);
         }
@@ -99,23 +101,6 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
         code,
         dist: dist.folder().to_owned(),
     })
-}
-
-/// Writes into the lock what had to be resolved.
-fn relock(project: &Project, options: &Options, done: &[Worked], events: Events<'_>) -> Result<(), Error> {
-    if options.locked {
-        return Ok(());
-    }
-    match relock::relock(project, done) {
-        Ok((next, changes)) => relock::write_lock(project, &next, &changes, events),
-        Err(failure) => {
-            events.warn(format!(
-                "{} is not written: {failure}",
-                project.lock_path.display()
-            ));
-            Ok(())
-        }
-    }
 }
 
 /// What packages are made with.
@@ -203,6 +188,8 @@ struct Machines<'a> {
     store: &'a Store,
     work: &'a Path,
     events: Events<'a>,
+    /// What was said of the accelerator: the same isn't said for every kernel.
+    told: RefCell<BTreeSet<String>>,
 }
 
 impl Machines<'_> {
@@ -247,7 +234,20 @@ impl Machines<'_> {
                 .failed(lacks);
             return report.verified(subject.id, without_machine(lacks));
         }
-        match verifying::in_machine(subject, self.verify, self.store, self.work, self.events) {
+        let fell_back = |accel: vmtest::Accel, reason: &str| {
+            let text = format!("the machines run on {accel}: {reason}");
+            if self.told.borrow_mut().insert(text.clone()) {
+                self.events.warn(text);
+            }
+        };
+        match verifying::in_machine(
+            subject,
+            self.verify,
+            self.store,
+            self.work,
+            self.events,
+            &fell_back,
+        ) {
             Ok(verified) => {
                 verified
                     .notes

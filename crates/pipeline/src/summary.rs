@@ -290,48 +290,26 @@ impl Summary {
             .collect()
     }
 
-    /// The reasons of all cells: equal ones on several kernels, or in all programs of an object, are told once.
+    /// The reasons of all cells; one that holds for several programs on the same kernels is told once.
     pub fn footnotes(&self) -> Vec<Footnote> {
         let labels: Vec<String> = self
             .kernels
             .iter()
             .map(|kernel| label(&kernel.id).join(" "))
             .collect();
-        let mut notes: Vec<(String, Vec<String>, Footnote)> = Vec::new();
+        let mut notes: Vec<(Footnote, Vec<&Row>)> = Vec::new();
         for row in &self.rows {
-            for (cell, label) in row.cells.iter().zip(&labels) {
-                let Some(reason) = &cell.reason else { continue };
-                let found = notes.iter_mut().find(|(object, programs, note)| {
-                    *object == row.object
-                        && note.state == cell.state
-                        && note.reason == *reason
-                        && (programs.last() == Some(&row.program) || note.kernels.contains(label))
-                });
-                match found {
-                    Some((_, programs, note)) => {
-                        if !programs.contains(&row.program) {
-                            programs.push(row.program.clone());
-                        }
-                        if !note.kernels.contains(label) {
-                            note.kernels.push(label.clone());
-                        }
-                    }
-                    None => {
-                        let note = Footnote {
-                            subject: String::new(),
-                            state: cell.state,
-                            reason: reason.clone(),
-                            kernels: vec![label.clone()],
-                        };
-                        notes.push((row.object.clone(), vec![row.program.clone()], note));
-                    }
+            for note in row.footnotes(&labels) {
+                match notes.iter_mut().find(|(known, _)| *known == note) {
+                    Some((_, rows)) => rows.push(row),
+                    None => notes.push((note, vec![row])),
                 }
             }
         }
         notes
             .into_iter()
-            .map(|(object, programs, note)| Footnote {
-                subject: subject(&object, &programs),
+            .map(|(note, rows)| Footnote {
+                subject: subject(&rows),
                 ..note
             })
             .collect()
@@ -342,16 +320,45 @@ impl Summary {
     }
 }
 
-fn subject(object: &str, programs: &[String]) -> String {
-    let named: Vec<&str> = programs
-        .iter()
-        .map(String::as_str)
-        .filter(|program| !program.is_empty())
-        .collect();
-    match named.as_slice() {
-        [] => object.to_owned(),
-        named => format!("{object}: {}", named.join(", ")),
+impl Row {
+    /// The row's reasons, each with the kernels where it holds; without subject.
+    fn footnotes(&self, labels: &[String]) -> Vec<Footnote> {
+        let mut notes: Vec<Footnote> = Vec::new();
+        for (cell, label) in self.cells.iter().zip(labels) {
+            let Some(reason) = &cell.reason else { continue };
+            match notes
+                .iter_mut()
+                .find(|note| note.state == cell.state && note.reason == *reason)
+            {
+                Some(note) => note.kernels.push(label.clone()),
+                None => notes.push(Footnote {
+                    subject: String::new(),
+                    state: cell.state,
+                    reason: reason.clone(),
+                    kernels: vec![label.clone()],
+                }),
+            }
+        }
+        notes
     }
+}
+
+/// `a.bpf.o: x, y; b.bpf.o: z`
+fn subject(rows: &[&Row]) -> String {
+    let mut objects: Vec<(&str, Vec<&str>)> = Vec::new();
+    for row in rows {
+        match objects.last_mut() {
+            Some((object, programs)) if *object == row.object => programs.push(&row.program),
+            _ => objects.push((&row.object, vec![&row.program])),
+        }
+    }
+    let named = objects
+        .into_iter()
+        .map(|(object, programs)| match programs.as_slice() {
+            [""] => object.to_owned(),
+            programs => format!("{object}: {}", programs.join(", ")),
+        });
+    named.collect::<Vec<_>>().join("; ")
 }
 
 /// A kernel in three short words for a column's head: `debian 12`, `x86_64`, `6.1.0-50`.
@@ -453,6 +460,12 @@ pub(crate) mod tests {
         let notes = example().footnotes();
         assert_eq!(notes.len(), 2, "{notes:#?}");
         assert_eq!(notes[0].subject, "opens: exit_fentry, exit_fexit");
+        let mut more = example();
+        more.rows[3].cells[1] = more.rows[1].cells[1].clone();
+        more.rows[3].cells[0] = more.rows[1].cells[0].clone();
+        let notes = more.footnotes();
+        assert_eq!(notes.len(), 1, "{notes:#?}");
+        assert_eq!(notes[0].subject, "opens: exit_fentry, exit_fexit; tcp: connect");
         assert_eq!(
             notes[0].kernels,
             ["debian 12 arm64 6.1.0-50", "debian 12 x86_64 6.1.0-50"]

@@ -85,16 +85,18 @@ pub fn lacks() -> Option<String> {
         .map(|missing| missing.to_string())
 }
 
-/// Boots the kernel, and has libbpf relocate and load every object with the packaged BTF.
+/// Boots the kernel, and has libbpf relocate and load every object with the packaged BTF. `fell_back` hears when the
+/// machine can't be accelerated as it should.
 pub fn in_machine(
     subject: Subject<'_>,
     settings: &Verify,
     store: &Store,
     work: &Path,
     events: Events<'_>,
+    fell_back: &dyn Fn(vmtest::Accel, &str),
 ) -> Result<Verified, Failure> {
     let task = events.begin(Phase::Verify, subject.id.to_string());
-    let report = boot(subject, settings, store, work, &task);
+    let report = boot(subject, settings, store, work, &task, fell_back);
     let report = task.finish(report, told)?;
     Ok(verdicts(subject, &report))
 }
@@ -105,6 +107,7 @@ fn boot(
     store: &Store,
     work: &Path,
     task: &Task<'_>,
+    fell_back: &dyn Fn(vmtest::Accel, &str),
 ) -> Result<VmReport, Failure> {
     let (btf, _) = packaged_btf(subject)?;
     let checks: Vec<Check> = subject
@@ -121,7 +124,16 @@ fn boot(
     let names: Vec<String> = checks.iter().map(|check| check.object.clone()).collect();
     let total = names.len() as u64;
     Ok(vmtest::run(&spec, &checks, &mut |event| match event {
-        VmEvent::Accel { accel, reason, .. } => task.moved(0, None, format!("{accel}: {reason}")),
+        VmEvent::Accel {
+            accel,
+            reason,
+            fallback,
+        } => {
+            task.moved(0, None, format!("{accel}: {reason}"));
+            if fallback {
+                fell_back(accel, &reason);
+            }
+        }
         VmEvent::Boot { attempt, machine } => task.moved(0, None, format!("boot {attempt} on {machine}")),
         VmEvent::Console { .. } => task.moved(0, None, "the kernel speaks"),
         VmEvent::Ready { kernel, .. } => task.moved(0, None, format!("{kernel} is up")),
@@ -220,7 +232,10 @@ fn verdicts(subject: Subject<'_>, report: &VmReport) -> Verified {
     match &report.outcome {
         Outcome::Done(objects) => {
             let libbpf = report.libbpf.as_deref().unwrap_or("unknown");
-            verified.checked = Checked::Booted(format!("libbpf {libbpf}, {}", report.accel));
+            verified.checked = Checked::Booted(format!(
+                "libbpf {libbpf}, {}: {}",
+                report.accel, report.accel_reason
+            ));
             for object in objects {
                 add_cells(object, &mut verified.cells);
             }
@@ -274,7 +289,7 @@ fn add_cells(object: &ObjectVerdict, cells: &mut BTreeMap<(String, String), Cell
         let detail = program.detail.as_ref().or(object.detail.as_ref());
         let reason = match program.verdict {
             Verdict::Identical => None,
-            Verdict::NeedsKernelBtf => Some(format!("{} attaches by the kernel's own BTF", program.section)),
+            Verdict::NeedsKernelBtf => Some(engine::needs_btf(&program.section)),
             _ => Some(detail.map_or_else(|| program.verdict.to_string(), |detail| last_lines(detail, 12))),
         };
         cells.insert(
@@ -351,7 +366,7 @@ mod tests {
         assert_eq!(*cell("a"), Cell::of(State::Ok));
         assert_eq!(
             cell("b").reason.as_deref(),
-            Some("fentry/b attaches by the kernel's own BTF")
+            Some("fentry programs attach by the kernel's own BTF")
         );
         assert_eq!(cell("c").reason.as_ref().unwrap().lines().count(), 12);
         assert!(cell("c").reason.as_ref().unwrap().ends_with("line 39"));
