@@ -173,10 +173,11 @@ impl Report {
         if let Some(cell) = column.cells.get(key) {
             return cell.clone();
         }
+        // An architecture whose kernels all failed never got to its programs.
         let is_ours = self
             .objects
             .get(&id.arch())
-            .is_some_and(|objects| objects.contains(&key.0));
+            .is_none_or(|objects| objects.contains(&key.0));
         match is_ours && column.failure.is_some() {
             true => Cell::of(State::Failed),
             false => Cell::of(State::Absent),
