@@ -50,7 +50,8 @@ pub const RUN: &[Package] = &[
         "bpf_helpers.h and friends",
         Has::File(&["/usr/include/bpf/bpf_helpers.h"]),
     ),
-    package("clang", "compiles BPF programs", Has::Command("clang")),
+    // The clang of Debian 12 is 14, which knows no type_matches; this one is in Debian 12 and 13 alike.
+    package("clang-19", "compiles BPF programs", Has::Command("clang-19")),
     package(
         "qemu-system-x86",
         "boots the kernels",

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: what a change must pass, on a developer's machine and in CI alike.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use xshell::{Shell, cmd};
@@ -67,9 +68,53 @@ fn clippy(shell: &Shell) -> xshell::Result<()> {
     .run()
 }
 
-/// Tests that need packages, the mirror and QEMU: the same tests again, with leave to use them.
-fn real(_: &Shell) -> Result<(), Error> {
+/// Real kernels, real boots, the release pipeline as a newcomer runs it: what needs packages, the mirror and QEMU.
+fn real(shell: &Shell) -> Result<(), Error> {
+    let program = crate::run::build(shell)?;
+    let work = shell.create_temp_dir()?;
+    let work = work.path();
+    let (first, second, kernels) = (work.join("first"), work.join("second"), work.join("kernels"));
+    let pipeline = "pipelines/release.yaml";
+    for dist in [&first, &second] {
+        cmd!(shell, "{program} run {pipeline} --dist {dist}").run()?;
+    }
+    same_files(&first, &second)?;
+    cmd!(shell, "{program} extract {pipeline} {kernels}").run()?;
+    let guest = crate::guest::build(shell)?.ok_or("no guest for this machine")?;
+    let leave = [
+        ("BTFPIPE_REAL", "1".into()),
+        (crate::guest::EMBED, guest.into_os_string()),
+        ("BTFPIPE_VM_KERNELS", kernels.join("kernels").into_os_string()),
+        ("BTFPIPE_VM_BTFS", kernels.join("btf").into_os_string()),
+    ];
+    cmd!(
+        shell,
+        "cargo test --locked --package vmtest --package pipeline --package btfpipe-plugin-debian --package kernels
+            --test real --test bpftool -- --nocapture --test-threads=1"
+    )
+    .envs(leave)
+    .run()?;
     Ok(())
+}
+
+/// Two runs in two folders must give the same packages, byte for byte.
+fn same_files(first: &Path, second: &Path) -> Result<(), Error> {
+    let mut packages = 0;
+    for entry in std::fs::read_dir(first)? {
+        let name = entry?.file_name();
+        let text = name.to_string_lossy();
+        if !text.ends_with(".tar.zst") && text != "SHA256SUMS" {
+            continue;
+        }
+        if std::fs::read(first.join(&name))? != std::fs::read(second.join(&name))? {
+            return Err(format!("two runs made different {text}").into());
+        }
+        packages += 1;
+    }
+    match packages {
+        3.. => Ok(()),
+        few => Err(format!("two packages and SHA256SUMS were expected, {few} files are there").into()),
+    }
 }
 
 fn stage<E: std::fmt::Display>(name: &'static str, run: impl FnOnce() -> Result<(), E>) -> Stage {

@@ -74,6 +74,7 @@ mod tests {
             drop(first);
             second.join().unwrap().unwrap();
         });
-        Busy::take(folder.path(), |_| panic!("the folder is free")).unwrap();
+        // Another test's child may hold a copy of the lock between its fork and its exec: waiting is no failure.
+        Busy::take(folder.path(), |_| ()).unwrap();
     }
 }

@@ -44,7 +44,7 @@ fn setup(test: &str) -> Option<Setup> {
     let only = env::var("BTFPIPE_VM_ONLY").unwrap_or_default();
     let kernels = list(&kernels).into_iter().filter(|path| {
         let name = path.to_string_lossy();
-        !name.ends_with("arm64") && name.contains(&only)
+        !name.contains("arm64") && name.contains(&only)
     });
     let kernels = kernels.collect();
     let work = tempfile::tempdir().expect("temporary folder");
