@@ -31,6 +31,8 @@ pub struct Wanted {
     /// Only looked up, never iterated.
     names: HashMap<Vec<u8>, u32>,
     beginnings: Beginnings,
+    /// The kinds of the roots, a bit each.
+    kinds: u128,
 }
 
 impl Wanted {
@@ -43,25 +45,32 @@ impl Wanted {
                     continue;
                 }
                 // A root without a name, or none at all, is an error of its relocation, said when it is resolved.
-                if let Ok(name) = object
-                    .btf()
-                    .resolve(relo.relo.type_id)
-                    .and_then(|root| root.name())
-                {
-                    wanted.add(name);
+                if let Ok(root) = object.btf().resolve(relo.relo.type_id) {
+                    wanted.add(root.kind(), root.name().unwrap_or_default());
                 }
             }
         }
         wanted
     }
 
-    fn add(&mut self, name: &[u8]) {
+    fn add(&mut self, kind: Kind, name: &[u8]) {
         let next = self.names.len() as u32;
         if !name.is_empty() {
             let name = essential_name(name);
+            self.kinds |= if kind.is_any_enum() {
+                bit(Kind::Enum) | bit(Kind::Enum64)
+            } else {
+                bit(kind)
+            };
             self.beginnings.add(name);
             self.names.entry(name.to_vec()).or_insert(next);
         }
+    }
+
+    /// Whether a root is of this kind; the names of all other types are not even looked at.
+    #[inline]
+    fn has_kind(&self, kind: Kind) -> bool {
+        self.kinds & bit(kind) != 0
     }
 
     fn find(&self, name: &[u8]) -> Option<usize> {
@@ -72,7 +81,7 @@ impl Wanted {
     pub fn parse<'d>(&self, data: impl Into<Cow<'d, [u8]>>) -> Result<(Btf<'d>, Candidates), btf::Error> {
         let mut candidates = Candidates::new(self);
         let btf = Btf::parse_with(data.into(), None, |seen, strings| {
-            if can_be_root(seen.kind) && self.beginnings.may_stand_at(strings, seen.name) {
+            if self.has_kind(seen.kind) && self.beginnings.may_stand_at(strings, seen.name) {
                 candidates.look_at(self, seen, string_at(strings, seen.name));
             }
         })?;
@@ -84,7 +93,7 @@ impl Wanted {
         let mut candidates = Candidates::new(self);
         for id in btf.own_ids() {
             let ty = btf.resolve(id)?;
-            if can_be_root(ty.kind()) && ty.name_off().0 != 0 {
+            if self.has_kind(ty.kind()) && ty.name_off().0 != 0 {
                 let name = ty.name()?;
                 if self.beginnings.may_have(name) {
                     candidates.look_at(
@@ -288,14 +297,7 @@ pub(crate) fn kinds_compatible(a: Kind, b: Kind) -> bool {
     a == b || (a.is_any_enum() && b.is_any_enum())
 }
 
-/// Whether a program can name a type of this kind at all: the others have no name, or none that C can say.
-fn can_be_root(kind: Kind) -> bool {
-    match kind {
-        Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Typedef => true,
-        Kind::Fwd | Kind::Float | Kind::Func | Kind::Var | Kind::Datasec | Kind::DeclTag | Kind::TypeTag => {
-            true
-        }
-        Kind::Void | Kind::Ptr | Kind::Array | Kind::Volatile | Kind::Const | Kind::Restrict => false,
-        Kind::FuncProto | Kind::Unknown(_) => false,
-    }
+/// The bit of a kind; kinds are numbers below 128.
+fn bit(kind: Kind) -> u128 {
+    1 << kind.number()
 }
