@@ -14,7 +14,10 @@ impl LocalSpec {
         let bad = |problem| bad_access(relo.type_id, access, problem);
         let mut spec = Spec::new(kind, relo.type_id);
         match kind.subject() {
-            Subject::Type if access == b"0" => return Ok(LocalSpec(spec)),
+            Subject::Type if access == b"0" => {
+                btf.resolve(relo.type_id).map_err(ReloError::local)?;
+                return Ok(LocalSpec(spec));
+            }
             Subject::Type => return Err(bad("a type based relocation needs \"0\"")),
             Subject::Enumerator | Subject::Field => spec.raw = parse_numbers(access).map_err(bad)?,
         }
@@ -149,7 +152,7 @@ pub(crate) fn is_flexible(btf: &Btf<'_>, last: Option<&Accessor>, array: Array) 
 
 /// The numbers between colons.
 ///
-/// libbpf reads them with `sscanf("%d")`, so it also takes signs, spaces and a colon at the end; compilers write none
+/// libbpf reads them with `sscanf("%d")`, so it also takes signs and spaces; compilers write none
 /// of these, and a text that is not `a:b:c` is refused here.
 fn parse_numbers(access: &[u8]) -> Result<Vec<u32>, &'static str> {
     let mut numbers = Vec::new();
