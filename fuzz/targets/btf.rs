@@ -20,7 +20,15 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn visit(ty: &Type<'_>) {
-    let _ = (ty.name().is_ok(), ty.size(), ty.target(), ty.array(), ty.int_encoding(), ty.linkage(), ty.component());
+    let _ = (
+        ty.name().is_ok(),
+        ty.size(),
+        ty.target(),
+        ty.array(),
+        ty.int_encoding(),
+        ty.linkage(),
+        ty.component(),
+    );
     for index in 0..ty.len().min(64) {
         let _ = (ty.member(index), ty.param(index), ty.enumerator(index), ty.var_section(index));
     }

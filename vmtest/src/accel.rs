@@ -32,11 +32,9 @@ pub fn choose(
     };
     let (accel, reason, fallback) = match tested {
         None => (Accel::Tcg, "asked for".to_owned(), false),
-        Some(Ok(Speed(time))) => (
-            Accel::Kvm,
-            format!("the test program took {} ms", time.as_millis()),
-            false,
-        ),
+        Some(Ok(Speed(time))) => {
+            (Accel::Kvm, format!("the test program took {} ms", time.as_millis()), false)
+        }
         Some(Err(reason)) if wanted == Accel::Auto => (Accel::Tcg, format!("no KVM: {reason}"), true),
         Some(Err(reason)) => {
             report.accel_reason = reason.clone();
@@ -45,31 +43,17 @@ pub fn choose(
     };
     report.accel = accel;
     report.accel_reason = reason.clone();
-    events(VmEvent::Accel {
-        accel,
-        reason,
-        fallback,
-    });
-    Ok(Choice {
-        accel,
-        may_fall_back: wanted == Accel::Auto && accel == Accel::Kvm,
-    })
+    events(VmEvent::Accel { accel, reason, fallback });
+    Ok(Choice { accel, may_fall_back: wanted == Accel::Auto && accel == Accel::Kvm })
 }
 
 impl Choice {
     /// To emulation, for the rest of this process.
     pub fn fall_back(&mut self, reason: String, report: &mut VmReport, events: &mut dyn FnMut(VmEvent)) {
         let reason = KVM_FAILED.get_or_init(|| reason).clone();
-        *self = Choice {
-            accel: Accel::Tcg,
-            may_fall_back: false,
-        };
+        *self = Choice { accel: Accel::Tcg, may_fall_back: false };
         report.accel = Accel::Tcg;
         report.accel_reason = reason.clone();
-        events(VmEvent::Accel {
-            accel: Accel::Tcg,
-            reason,
-            fallback: true,
-        });
+        events(VmEvent::Accel { accel: Accel::Tcg, reason, fallback: true });
     }
 }

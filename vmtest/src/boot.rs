@@ -113,10 +113,7 @@ impl fmt::Display for Failure {
             Failure::Hang { during, seconds } => write!(f, "nothing happened for {seconds} s {during}"),
             Failure::Broken { reason, during } => write!(f, "{reason} ({during})"),
             Failure::Cap { during, seconds } => {
-                write!(
-                    f,
-                    "the time limit of {seconds} s was reached {during}: raise the timeout"
-                )
+                write!(f, "the time limit of {seconds} s was reached {during}: raise the timeout")
             }
         }
     }
@@ -221,10 +218,7 @@ impl<'a> Watch<'a> {
                 Ok(Progress::Done) if self.console.tail.death().is_none() => return Some(Ok(())),
                 Ok(progress) => self.note(progress, events),
                 Err(reason) => {
-                    return Some(Err(Failure::Broken {
-                        reason,
-                        during: self.phase(),
-                    }));
+                    return Some(Err(Failure::Broken { reason, during: self.phase() }));
                 }
             },
             Err(RecvTimeoutError::Timeout) => return self.find_failure(false).map(Err),
@@ -244,15 +238,8 @@ impl<'a> Watch<'a> {
             Progress::Ready => {
                 self.turn = None;
                 self.ready_seconds = Some(self.seconds());
-                let kernel = self
-                    .reader
-                    .hello()
-                    .map(|hello| hello.kernel.clone())
-                    .unwrap_or_default();
-                events(VmEvent::Ready {
-                    kernel,
-                    seconds: self.seconds(),
-                });
+                let kernel = self.reader.hello().map(|hello| hello.kernel.clone()).unwrap_or_default();
+                events(VmEvent::Ready { kernel, seconds: self.seconds() });
             }
             Progress::CheckBegin(index) => events(VmEvent::CheckBegin { index }),
             Progress::CheckEnd(index) => events(VmEvent::CheckEnd { index }),
@@ -268,9 +255,7 @@ impl<'a> Watch<'a> {
         }
         if spoke && !self.console_spoke {
             self.console_spoke = true;
-            events(VmEvent::Console {
-                seconds: self.seconds(),
-            });
+            events(VmEvent::Console { seconds: self.seconds() });
         }
         if self.dying.is_none() && (self.console.tail.death().is_some() || self.process.find_end().is_some())
         {
@@ -288,31 +273,19 @@ impl<'a> Watch<'a> {
         }
         let (silence, limit) = (self.alive.elapsed(), self.limit(during));
         if silence > limit {
-            return Some(Failure::Hang {
-                during,
-                seconds: silence.as_secs(),
-            });
+            return Some(Failure::Hang { during, seconds: silence.as_secs() });
         }
         let (total, cap) = (self.start.elapsed(), self.boot.cap);
         if self.ready_seconds.is_none() && total > self.boot.limits.ready {
-            return Some(Failure::Hang {
-                during,
-                seconds: total.as_secs(),
-            });
+            return Some(Failure::Hang { during, seconds: total.as_secs() });
         }
-        (total > cap).then_some(Failure::Cap {
-            during,
-            seconds: cap.as_secs(),
-        })
+        (total > cap).then_some(Failure::Cap { during, seconds: cap.as_secs() })
     }
 
     fn death(&self, end: Option<End>, during: Phase) -> Failure {
         match (self.console.tail.death(), end) {
             (None, Some(end)) => Failure::Ended { end, during },
-            (line, _) => Failure::Died {
-                line: line.unwrap_or_default().to_owned(),
-                during,
-            },
+            (line, _) => Failure::Died { line: line.unwrap_or_default().to_owned(), during },
         }
     }
 
@@ -343,10 +316,7 @@ fn read_lines(stdout: ChildStdout) -> Receiver<String> {
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = Vec::new();
-        while matches!(
-            stdout.by_ref().take(LINE_MAX).read_until(b'\n', &mut line),
-            Ok(1..)
-        ) {
+        while matches!(stdout.by_ref().take(LINE_MAX).read_until(b'\n', &mut line), Ok(1..)) {
             let text = String::from_utf8_lossy(&line);
             if send.send(text.trim_end_matches(['\n', '\r']).to_owned()).is_err() {
                 break;
@@ -364,10 +334,7 @@ fn read_tail(mut stderr: ChildStderr) -> Arc<Mutex<Tail>> {
     thread::spawn(move || {
         let mut bytes = [0; 4096];
         while let Ok(n @ 1..) = stderr.read(&mut bytes) {
-            shared
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(&bytes[..n]);
+            shared.lock().unwrap_or_else(PoisonError::into_inner).push(&bytes[..n]);
         }
     });
     tail

@@ -80,10 +80,7 @@ impl Console {
     /// Makes an empty file for QEMU to write to.
     pub fn create(path: &Path) -> io::Result<Self> {
         File::create(path)?;
-        Ok(Console {
-            file: File::open(path)?,
-            tail: Tail::default(),
-        })
+        Ok(Console { file: File::open(path)?, tail: Tail::default() })
     }
 
     /// Reads what came since the last time; true when something did.
@@ -110,10 +107,7 @@ mod tests {
         assert_eq!(tail(&["a\r\nb", "c\nd"]).into_lines(), ["a", "bc", "d"]);
         let many: String = (0..500).map(|n| format!("{n}\n")).collect();
         let lines = tail(&[&many]).into_lines();
-        assert_eq!(
-            (lines.len(), lines[0].as_str(), lines[199].as_str()),
-            (200, "300", "499")
-        );
+        assert_eq!((lines.len(), lines[0].as_str(), lines[199].as_str()), (200, "300", "499"));
         assert_eq!(tail(&[&"x".repeat(3 * LINE_MAX)]).into_lines().len(), 3);
         assert_eq!(tail(&["a\u{1b}[0mb\tc\n"]).into_lines(), ["a[0mb\tc"]);
     }

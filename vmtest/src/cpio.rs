@@ -24,50 +24,22 @@ struct Header {
 impl Archive {
     /// Adds a folder, path without a leading slash.
     pub fn folder(&mut self, path: &str) {
-        self.entry(
-            path,
-            Header {
-                mode: FOLDER,
-                ..Header::default()
-            },
-            &[],
-        );
+        self.entry(path, Header { mode: FOLDER, ..Header::default() }, &[]);
     }
 
     /// Adds a file.
     pub fn file(&mut self, path: &str, content: &[u8]) {
-        self.entry(
-            path,
-            Header {
-                mode: FILE,
-                ..Header::default()
-            },
-            content,
-        );
+        self.entry(path, Header { mode: FILE, ..Header::default() }, content);
     }
 
     /// Adds an executable file.
     pub fn program(&mut self, path: &str, content: &[u8]) {
-        self.entry(
-            path,
-            Header {
-                mode: PROGRAM,
-                ..Header::default()
-            },
-            content,
-        );
+        self.entry(path, Header { mode: PROGRAM, ..Header::default() }, content);
     }
 
     /// Adds a character device node.
     pub fn device(&mut self, path: &str, major: u32, minor: u32) {
-        self.entry(
-            path,
-            Header {
-                mode: CHARACTER_DEVICE,
-                device: (major, minor),
-            },
-            &[],
-        );
+        self.entry(path, Header { mode: CHARACTER_DEVICE, device: (major, minor) }, &[]);
     }
 
     /// The archive with its trailer.
@@ -79,11 +51,7 @@ impl Archive {
 
     fn entry(&mut self, path: &str, header: Header, content: &[u8]) {
         self.entries = self.entries.wrapping_add(1);
-        let links = if header.mode & 0o170_000 == 0o040_000 {
-            2
-        } else {
-            1
-        };
+        let links = if header.mode & 0o170_000 == 0o040_000 { 2 } else { 1 };
         // Inode, mode, uid, gid, links, mtime, size, device of the file system, device of the node, name size, checksum.
         let fields = [
             self.entries,

@@ -23,13 +23,9 @@ pub fn build(guest: &[u8], checks: &[Check], kernel_config: Option<&[u8]>) -> se
         let next = format!("/checks/{}", stored.len());
         stored.entry(content).or_insert(next).clone()
     };
-    let entries = checks.iter().map(|check| Entry {
-        elf: store(check.elf.as_slice()),
-        btf: store(&check.btf),
-    });
-    let manifest = Manifest {
-        checks: entries.collect(),
-    };
+    let entries =
+        checks.iter().map(|check| Entry { elf: store(check.elf.as_slice()), btf: store(&check.btf) });
+    let manifest = Manifest { checks: entries.collect() };
     for (content, path) in &stored {
         archive.file(relative(path), content);
     }
@@ -57,28 +53,15 @@ mod tests {
 
     #[test]
     fn equal_contents_are_stored_once() {
-        let checks = [
-            check("a", b"elf-one", b"btf-one"),
-            check("b", b"elf-two", b"btf-one"),
-        ];
+        let checks = [check("a", b"elf-one", b"btf-one"), check("b", b"elf-two", b"btf-one")];
         let archive = build(b"guest", &checks, Some(b"CONFIG_HZ=250\n")).unwrap();
         let text = String::from_utf8_lossy(&archive);
-        for once in [
-            "elf-one",
-            "elf-two",
-            "btf-one",
-            "CONFIG_HZ",
-            "guest",
-            "dev/console",
-        ] {
+        for once in ["elf-one", "elf-two", "btf-one", "CONFIG_HZ", "guest", "dev/console"] {
             assert_eq!(text.matches(once).count(), 1, "{once}");
         }
         let manifest =
             r#"{"checks":[{"elf":"/checks/0","btf":"/checks/1"},{"elf":"/checks/2","btf":"/checks/1"}]}"#;
         assert!(text.contains(manifest), "{text}");
-        assert_eq!(
-            archive,
-            build(b"guest", &checks, Some(b"CONFIG_HZ=250\n")).unwrap()
-        );
+        assert_eq!(archive, build(b"guest", &checks, Some(b"CONFIG_HZ=250\n")).unwrap());
     }
 }

@@ -15,18 +15,11 @@ const ENOMEM: i32 = -12;
 /// Judges one check.
 pub fn judge(check: &Check, answer: &Answer) -> ObjectVerdict {
     let end = &answer.end;
-    let programs: Vec<ProgramVerdict> = answer
-        .programs
-        .iter()
-        .map(|program| judge_program(check, program, end))
-        .collect();
+    let programs: Vec<ProgramVerdict> =
+        answer.programs.iter().map(|program| judge_program(check, program, end)).collect();
     let whole = judge_object(end);
-    let verdict = programs
-        .iter()
-        .map(|program| program.verdict)
-        .chain(whole)
-        .max()
-        .unwrap_or(Verdict::Identical);
+    let verdict =
+        programs.iter().map(|program| program.verdict).chain(whole).max().unwrap_or(Verdict::Identical);
     ObjectVerdict {
         object: check.object.clone(),
         label: check.label.clone(),
@@ -39,10 +32,7 @@ pub fn judge(check: &Check, answer: &Answer) -> ObjectVerdict {
 
 /// True when the guest had too little memory: this says nothing about a BTF.
 pub fn lacks_memory(answer: &Answer) -> bool {
-    let loads = answer
-        .programs
-        .iter()
-        .flat_map(|program| [&program.full, &program.visible, &program.hidden]);
+    let loads = answer.programs.iter().flat_map(|program| [&program.full, &program.visible, &program.hidden]);
     let no_memory = |load: &Load| matches!(load, Load::Failed { errno: ENOMEM, .. });
     let passes = [&answer.end.full, &answer.end.visible, &answer.end.hidden];
     loads.into_iter().any(no_memory) || passes.iter().any(|pass| errno(pass.end) == Some(ENOMEM))
@@ -79,11 +69,7 @@ fn judge_comparison(check: &Check, program: &Program) -> Option<Judged> {
         }
         Compare::Differs(differs) => {
             let exempt = typeid::find_insns(&check.elf, &check.type_id_insns, &differs.funcs);
-            let verdict = if only_at(differs, &exempt) {
-                Verdict::TypeIdReloc
-            } else {
-                Verdict::Mismatch
-            };
+            let verdict = if only_at(differs, &exempt) { Verdict::TypeIdReloc } else { Verdict::Mismatch };
             Some((verdict, Some(describe(differs, &exempt))))
         }
     }
@@ -92,17 +78,11 @@ fn judge_comparison(check: &Check, program: &Program) -> Option<Judged> {
 /// True when all differences are known and at these places.
 fn only_at(differs: &Differs, places: &BTreeSet<u32>) -> bool {
     differs.first.len() == differs.count as usize
-        && differs
-            .first
-            .iter()
-            .all(|difference| places.contains(&difference.insn))
+        && differs.first.iter().all(|difference| places.contains(&difference.insn))
 }
 
 fn describe(differs: &Differs, exempt: &BTreeSet<u32>) -> String {
-    let worst = differs
-        .first
-        .iter()
-        .find(|difference| !exempt.contains(&difference.insn));
+    let worst = differs.first.iter().find(|difference| !exempt.contains(&difference.insn));
     let Some(shown) = worst.or(differs.first.first()) else {
         return String::new();
     };
@@ -127,10 +107,9 @@ fn judge_loads(program: &Program, end: &End) -> Judged {
     let visible_failed = failed(&program.visible, &end.visible);
     match (full_failed, visible_failed) {
         (Some(full), Some(_)) => (Verdict::LoadFailBoth, Some(full)),
-        (Some(full), None) => (
-            Verdict::LoadFailBoth,
-            Some(format!("loads with ours, not with the kernel's own BTF: {full}")),
-        ),
+        (Some(full), None) => {
+            (Verdict::LoadFailBoth, Some(format!("loads with ours, not with the kernel's own BTF: {full}")))
+        }
         (None, Some(visible)) => (Verdict::LoadFailMinOnly, Some(visible)),
         (None, None) => judge_hidden(program, end),
     }
@@ -142,10 +121,9 @@ fn judge_hidden(program: &Program, end: &End) -> Judged {
         return (Verdict::NeedsKernelBtf, None);
     }
     match failed(&program.hidden, &end.hidden) {
-        Some(detail) => (
-            Verdict::LoadFailMinOnly,
-            Some(format!("with the kernel's own BTF hidden: {detail}")),
-        ),
+        Some(detail) => {
+            (Verdict::LoadFailMinOnly, Some(format!("with the kernel's own BTF hidden: {detail}")))
+        }
         None => (Verdict::Identical, None),
     }
 }
@@ -156,10 +134,9 @@ fn judge_without_reference(program: &Program, end: &End) -> Judged {
     }
     match failed(&program.hidden, &end.hidden) {
         Some(detail) => (Verdict::LoadFailMinOnly, Some(detail)),
-        None => (
-            Verdict::Skipped,
-            Some("the kernel has no BTF of its own to compare with; it loads".to_owned()),
-        ),
+        None => {
+            (Verdict::Skipped, Some("the kernel has no BTF of its own to compare with; it loads".to_owned()))
+        }
     }
 }
 
@@ -186,22 +163,14 @@ fn judge_object(end: &End) -> Option<Verdict> {
 
 fn object_detail(end: &End) -> Option<String> {
     let passes = named(end);
-    let told = passes
-        .iter()
-        .find(|(_, pass)| !matches!(pass.end, PassEnd::Ok | PassEnd::NotRun))?;
+    let told = passes.iter().find(|(_, pass)| !matches!(pass.end, PassEnd::Ok | PassEnd::NotRun))?;
     let (name, pass) = told;
-    Some(with_log(
-        format!("{name}: {}", describe_end(pass.end)),
-        pass.log.as_deref(),
-    ))
+    Some(with_log(format!("{name}: {}", describe_end(pass.end)), pass.log.as_deref()))
 }
 
 fn find_crash(end: &End) -> Option<String> {
     let crashed = |pass: &Pass| {
-        matches!(
-            pass.end,
-            PassEnd::Crashed { .. } | PassEnd::TimedOut { .. } | PassEnd::Lost { .. }
-        )
+        matches!(pass.end, PassEnd::Crashed { .. } | PassEnd::TimedOut { .. } | PassEnd::Lost { .. })
     };
     let (name, pass) = named(end).into_iter().find(|(_, pass)| crashed(pass))?;
     Some(format!("{name}: {}", describe_end(pass.end)))
@@ -262,18 +231,11 @@ mod tests {
     use crate::wire::Difference;
 
     fn pass(end: PassEnd) -> Pass {
-        Pass {
-            end,
-            millis: 0,
-            log: None,
-        }
+        Pass { end, millis: 0, log: None }
     }
 
     fn fails() -> Load {
-        Load::Failed {
-            errno: -22,
-            log: Some("log".into()),
-        }
+        Load::Failed { errno: -22, log: Some("log".into()) }
     }
 
     /// A program that loads everywhere with equal instructions.
@@ -290,40 +252,16 @@ mod tests {
     }
 
     fn differing(count: u32) -> Compare {
-        let first = Difference {
-            insn: 3,
-            full: "aa".into(),
-            ours: "bb".into(),
-            relo: Some("<byte_off> x".into()),
-        };
-        Compare::Differs(Differs {
-            count,
-            first: vec![first],
-            funcs: vec![(0, 5)],
-        })
+        let first =
+            Difference { insn: 3, full: "aa".into(), ours: "bb".into(), relo: Some("<byte_off> x".into()) };
+        Compare::Differs(Differs { count, first: vec![first], funcs: vec![(0, 5)] })
     }
 
     fn verdict(program: Program, ends: [PassEnd; 3]) -> ObjectVerdict {
         let [full, visible, hidden] = ends.map(pass);
-        let check = Check {
-            object: "o".into(),
-            elf: vec![],
-            btf: vec![],
-            label: "l".into(),
-            type_id_insns: vec![],
-        };
-        judge(
-            &check,
-            &Answer {
-                programs: vec![program],
-                end: End {
-                    check: 0,
-                    full,
-                    visible,
-                    hidden,
-                },
-            },
-        )
+        let check =
+            Check { object: "o".into(), elf: vec![], btf: vec![], label: "l".into(), type_id_insns: vec![] };
+        judge(&check, &Answer { programs: vec![program], end: End { check: 0, full, visible, hidden } })
     }
 
     #[track_caller]
@@ -336,71 +274,19 @@ mod tests {
     #[test]
     fn one_verdict_for_each_case() {
         check(good(), OK, Verdict::Identical);
+        check(Program { compare: differing(1), ..good() }, OK, Verdict::Mismatch);
+        check(Program { compare: Compare::Length { full: 1, ours: 2 }, ..good() }, OK, Verdict::Mismatch);
         check(
-            Program {
-                compare: differing(1),
-                ..good()
-            },
-            OK,
-            Verdict::Mismatch,
-        );
-        check(
-            Program {
-                compare: Compare::Length { full: 1, ours: 2 },
-                ..good()
-            },
-            OK,
-            Verdict::Mismatch,
-        );
-        check(
-            Program {
-                full: fails(),
-                visible: fails(),
-                hidden: fails(),
-                ..good()
-            },
+            Program { full: fails(), visible: fails(), hidden: fails(), ..good() },
             OK,
             Verdict::LoadFailBoth,
         );
-        check(
-            Program {
-                visible: fails(),
-                ..good()
-            },
-            OK,
-            Verdict::LoadFailMinOnly,
-        );
-        check(
-            Program {
-                hidden: fails(),
-                ..good()
-            },
-            OK,
-            Verdict::LoadFailMinOnly,
-        );
-        let attached = Program {
-            needs_kernel_btf: true,
-            hidden: Load::NotTried,
-            ..good()
-        };
+        check(Program { visible: fails(), ..good() }, OK, Verdict::LoadFailMinOnly);
+        check(Program { hidden: fails(), ..good() }, OK, Verdict::LoadFailMinOnly);
+        let attached = Program { needs_kernel_btf: true, hidden: Load::NotTried, ..good() };
         check(attached.clone(), OK, Verdict::NeedsKernelBtf);
-        check(
-            Program {
-                compare: differing(1),
-                ..attached.clone()
-            },
-            OK,
-            Verdict::Mismatch,
-        );
-        check(
-            Program {
-                full: fails(),
-                visible: fails(),
-                ..attached
-            },
-            OK,
-            Verdict::LoadFailBoth,
-        );
+        check(Program { compare: differing(1), ..attached.clone() }, OK, Verdict::Mismatch);
+        check(Program { full: fails(), visible: fails(), ..attached }, OK, Verdict::LoadFailBoth);
     }
 
     #[test]
@@ -415,59 +301,23 @@ mod tests {
         check(lost(), [PassEnd::Ok, refused, refused], Verdict::LoadFailMinOnly);
         let crashed = PassEnd::Crashed { signal: 11 };
         check(lost(), [PassEnd::Ok, crashed, crashed], Verdict::Crash);
-        check(
-            lost(),
-            [PassEnd::Ok, PassEnd::TimedOut { seconds: 9 }, PassEnd::Ok],
-            Verdict::Crash,
-        );
-        check(
-            Program {
-                full: Load::NotReached,
-                ..lost()
-            },
-            [refused; 3],
-            Verdict::LoadFailBoth,
-        );
-        let ksyms = Program {
-            hidden: Load::NotReached,
-            ..good()
-        };
-        check(
-            ksyms,
-            [PassEnd::Ok, PassEnd::Ok, PassEnd::NeedsKernelBtf],
-            Verdict::NeedsKernelBtf,
-        );
+        check(lost(), [PassEnd::Ok, PassEnd::TimedOut { seconds: 9 }, PassEnd::Ok], Verdict::Crash);
+        check(Program { full: Load::NotReached, ..lost() }, [refused; 3], Verdict::LoadFailBoth);
+        let ksyms = Program { hidden: Load::NotReached, ..good() };
+        check(ksyms, [PassEnd::Ok, PassEnd::Ok, PassEnd::NeedsKernelBtf], Verdict::NeedsKernelBtf);
     }
 
     #[test]
     fn without_a_reference() {
-        let alone = || Program {
-            full: Load::NotReached,
-            compare: Compare::NotDone,
-            ..good()
-        };
+        let alone = || Program { full: Load::NotReached, compare: Compare::NotDone, ..good() };
         let ends = [PassEnd::NotRun, PassEnd::Ok, PassEnd::Ok];
         check(alone(), ends, Verdict::Skipped);
-        check(
-            Program {
-                visible: fails(),
-                hidden: fails(),
-                ..alone()
-            },
-            ends,
-            Verdict::LoadFailMinOnly,
-        );
+        check(Program { visible: fails(), hidden: fails(), ..alone() }, ends, Verdict::LoadFailMinOnly);
     }
 
     #[test]
     fn details_say_where() {
-        let mismatch = verdict(
-            Program {
-                compare: differing(4),
-                ..good()
-            },
-            OK,
-        );
+        let mismatch = verdict(Program { compare: differing(4), ..good() }, OK);
         let detail = mismatch.programs[0].detail.as_deref().unwrap();
         let expect = "instruction 3: aa with the kernel's own BTF, bb with ours, relocation <byte_off> x; \
                       4 instructions differ";
@@ -478,14 +328,10 @@ mod tests {
 
     #[test]
     fn exempt_places_are_not_a_mismatch_unless_something_else_differs() {
-        let Compare::Differs(one) = differing(1) else {
-            panic!()
-        };
+        let Compare::Differs(one) = differing(1) else { panic!() };
         assert!(only_at(&one, &BTreeSet::from([3])));
         assert!(!only_at(&one, &BTreeSet::from([4])));
-        let Compare::Differs(unlisted) = differing(2) else {
-            panic!()
-        };
+        let Compare::Differs(unlisted) = differing(2) else { panic!() };
         assert!(!only_at(&unlisted, &BTreeSet::from([3])));
     }
 
@@ -493,36 +339,10 @@ mod tests {
     fn memory_is_the_machines_trouble() {
         let answer = |program, ends: [PassEnd; 3]| {
             let [full, visible, hidden] = ends.map(pass);
-            lacks_memory(&Answer {
-                programs: vec![program],
-                end: End {
-                    check: 0,
-                    full,
-                    visible,
-                    hidden,
-                },
-            })
+            lacks_memory(&Answer { programs: vec![program], end: End { check: 0, full, visible, hidden } })
         };
-        assert!(!answer(
-            Program {
-                full: fails(),
-                ..good()
-            },
-            OK
-        ));
-        assert!(answer(
-            Program {
-                hidden: Load::Failed {
-                    errno: -12,
-                    log: None
-                },
-                ..good()
-            },
-            OK
-        ));
-        assert!(answer(
-            good(),
-            [PassEnd::NotPrepared { errno: -12 }, PassEnd::Ok, PassEnd::Ok]
-        ));
+        assert!(!answer(Program { full: fails(), ..good() }, OK));
+        assert!(answer(Program { hidden: Load::Failed { errno: -12, log: None }, ..good() }, OK));
+        assert!(answer(good(), [PassEnd::NotPrepared { errno: -12 }, PassEnd::Ok, PassEnd::Ok]));
     }
 }

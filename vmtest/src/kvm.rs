@@ -40,9 +40,7 @@ fn probe_device(device: &Path) -> Result<Speed, Unusable> {
     // A step that never returns keeps its thread; the process can end all the same.
     thread::spawn(move || send.send(measure(&path)));
     let measured = result.recv_timeout(LIMIT + HUNG);
-    measured
-        .unwrap_or_else(|_| Err(Unusable(format!("{} hangs", device.display()))))
-        .map_err(with_hints)
+    measured.unwrap_or_else(|_| Err(Unusable(format!("{} hangs", device.display())))).map_err(with_hints)
 }
 
 fn with_hints(Unusable(mut reason): Unusable) -> Unusable {
@@ -61,17 +59,13 @@ fn no_virtualization_flag() -> bool {
 }
 
 fn measure(path: &Path) -> Result<Speed, Unusable> {
-    let device = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|error| {
-            let advice = match error.kind() {
-                io::ErrorKind::PermissionDenied => ": add the user to the group kvm",
-                _ => "",
-            };
-            Unusable(format!("cannot open {}: {error}{advice}", path.display()))
-        })?;
+    let device = OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::PermissionDenied => ": add the user to the group kvm",
+            _ => "",
+        };
+        Unusable(format!("cannot open {}: {error}{advice}", path.display()))
+    })?;
     let failed = |what: &str, error: io::Error| Unusable(format!("{} {what}: {error}", path.display()));
     let mut vm = vm::Vm::create(device, SLICE).map_err(|error| failed("makes no virtual machine", error))?;
     let start = Instant::now();
@@ -103,10 +97,7 @@ mod vm {
 
     impl Vm {
         pub fn create(_: File, _: u32) -> io::Result<Self> {
-            Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "the test is written for x86_64 only",
-            ))
+            Err(io::Error::new(io::ErrorKind::Unsupported, "the test is written for x86_64 only"))
         }
 
         pub fn run_slice(&mut self) -> io::Result<()> {

@@ -105,9 +105,7 @@ impl Vm {
     pub fn create(device: File, slice: u32) -> io::Result<Self> {
         let version = ioctl(&device, KVM_GET_API_VERSION, 0)?;
         if version != API_VERSION {
-            return Err(io::Error::other(format!(
-                "its API has version {version}, not {API_VERSION}"
-            )));
+            return Err(io::Error::other(format!("its API has version {version}, not {API_VERSION}")));
         }
         let vm = file(ioctl(&device, KVM_CREATE_VM, 0)?);
         let mut memory = Mapping::anonymous(MEMORY)?;
@@ -127,12 +125,7 @@ impl Vm {
             return Err(io::Error::other("its run structure is too small"));
         }
         set_registers(&vcpu)?;
-        Ok(Vm {
-            vcpu,
-            run,
-            _vm: vm,
-            _memory: memory,
-        })
+        Ok(Vm { vcpu, run, _vm: vm, _memory: memory })
     }
 
     /// Runs to the next write to a port.
@@ -164,11 +157,7 @@ fn write_program(memory: &mut [u8], slice: u32) {
     code.extend([0xeb, 0xef]); // jmp start
     memory[CODE..CODE + code.len()].copy_from_slice(&code);
     // Page tables: one entry on each of three levels, the last a page of 2 MB (present, writable, user, large).
-    for (at, entry) in [
-        (TABLES, 0x3007_u64),
-        (TABLES + 0x1000, 0x4007),
-        (TABLES + 0x2000, 0x87),
-    ] {
+    for (at, entry) in [(TABLES, 0x3007_u64), (TABLES + 0x1000, 0x4007), (TABLES + 0x2000, 0x87)] {
         memory[at..at + 8].copy_from_slice(&entry.to_le_bytes());
     }
 }
@@ -176,35 +165,15 @@ fn write_program(memory: &mut [u8], slice: u32) {
 fn set_registers(vcpu: &File) -> io::Result<()> {
     let mut sregs = Sregs::default();
     ioctl(vcpu, KVM_GET_SREGS, &raw mut sregs as u64)?;
-    let flat = Segment {
-        limit: u32::MAX,
-        present: 1,
-        s: 1,
-        g: 1,
-        ..Segment::default()
-    };
-    sregs.cs = Segment {
-        selector: 8,
-        kind: 11,
-        l: 1,
-        ..flat
-    };
-    sregs.data = [Segment {
-        selector: 16,
-        kind: 3,
-        db: 1,
-        ..flat
-    }; 5];
+    let flat = Segment { limit: u32::MAX, present: 1, s: 1, g: 1, ..Segment::default() };
+    sregs.cs = Segment { selector: 8, kind: 11, l: 1, ..flat };
+    sregs.data = [Segment { selector: 16, kind: 3, db: 1, ..flat }; 5];
     sregs.cr3 = TABLES as u64;
     sregs.cr4 = 0x20; // PAE
     sregs.cr0 = 0x8005_0033; // paging, protection
     sregs.efer = 0x500; // long mode
     ioctl(vcpu, KVM_SET_SREGS, &raw const sregs as u64)?;
-    let mut regs = Regs {
-        rip: CODE as u64,
-        rflags: 2,
-        ..Regs::default()
-    };
+    let mut regs = Regs { rip: CODE as u64, rflags: 2, ..Regs::default() };
     regs.general[5] = DATA;
     regs.general[6] = STACK;
     ioctl(vcpu, KVM_SET_REGS, &raw const regs as u64)?;
@@ -242,16 +211,8 @@ impl Mapping {
 
     fn map(size: usize, flags: i32, fd: RawFd) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let at = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                size,
-                libc::PROT_READ | libc::PROT_WRITE,
-                flags,
-                fd,
-                0,
-            )
-        };
+        let at =
+            unsafe { libc::mmap(ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
         if at == libc::MAP_FAILED {
             Err(io::Error::last_os_error())
         } else {

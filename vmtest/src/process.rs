@@ -24,11 +24,7 @@ impl Process {
     pub fn start(line: &[OsString]) -> io::Result<(Self, ChildStdout, ChildStderr)> {
         let (program, arguments) = line.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C goes to our group: we end it ourselves, after we have said so.
         command.process_group(0);
         die_with_parent(&mut command);
@@ -44,14 +40,8 @@ impl Process {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(Pid::from_child(&self.child)), options) {
             Ok(None) => None,
-            Ok(Some(status)) => Some(End {
-                code: status.exit_status(),
-                signal: status.terminating_signal(),
-            }),
-            Err(_) => Some(End {
-                code: None,
-                signal: None,
-            }),
+            Ok(Some(status)) => Some(End { code: status.exit_status(), signal: status.terminating_signal() }),
+            Err(_) => Some(End { code: None, signal: None }),
         }
     }
 }
@@ -88,11 +78,7 @@ fn die_with_parent(command: &mut Command) {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the call above.
-            if getppid() == Some(parent) {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
+            if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         });
     }
 }

@@ -49,11 +49,7 @@ impl KernelFile {
     pub fn of(path: &Path) -> std::io::Result<Self> {
         let mut magic = [0; 4];
         File::open(path)?.read_exact(&mut magic)?;
-        Ok(if &magic == b"\x7fELF" {
-            KernelFile::Vmlinux
-        } else {
-            KernelFile::BzImage
-        })
+        Ok(if &magic == b"\x7fELF" { KernelFile::Vmlinux } else { KernelFile::BzImage })
     }
 }
 
@@ -118,37 +114,13 @@ impl Command<'_> {
         let memory = self.memory_mib.to_string();
         let mut line: Vec<OsString> = vec![self.qemu.into()];
         let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
-        add(&[
-            "-M",
-            self.machine.name(),
-            "-accel",
-            accel,
-            "-cpu",
-            cpu,
-            "-smp",
-            "1",
-            "-m",
-            &memory,
-        ]);
-        add(&[
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-            "-nodefaults",
-            "-no-user-config",
-            "-no-reboot",
-        ]);
+        add(&["-M", self.machine.name(), "-accel", accel, "-cpu", cpu, "-smp", "1", "-m", &memory]);
+        add(&["-display", "none", "-monitor", "none", "-nodefaults", "-no-user-config", "-no-reboot"]);
         add(&["-chardev"]);
         line.push(file_option("file,id=console,path=", self.console));
         let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
         add(&["-serial", "chardev:console"]);
-        add(&[
-            "-chardev",
-            "stdio,id=results,signal=off",
-            "-serial",
-            "chardev:results",
-        ]);
+        add(&["-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]);
         add(&["-append", &self.kernel_parameters(), "-kernel"]);
         line.push(self.kernel.into());
         line.push("-initrd".into());
@@ -205,10 +177,7 @@ mod tests {
 
     #[track_caller]
     fn check_has(line: &[OsString], words: &[&str]) {
-        assert!(
-            line.windows(words.len()).any(|window| window == words),
-            "{words:?} in {line:?}"
-        );
+        assert!(line.windows(words.len()).any(|window| window == words), "{words:?} in {line:?}");
     }
 
     #[test]
@@ -218,10 +187,7 @@ mod tests {
         check_has(&line, &["-accel", "tcg", "-cpu", "max"]);
         check_has(&line, &["-chardev", "file,id=console,path=/c,,1"]);
         check_has(&line, &["-kernel", "/k,1", "-initrd", "/i"]);
-        let parameters = line
-            .iter()
-            .find(|word| word.to_string_lossy().contains("panic=-1"))
-            .unwrap();
+        let parameters = line.iter().find(|word| word.to_string_lossy().contains("panic=-1")).unwrap();
         let parameters = parameters.to_str().unwrap();
         assert!(parameters.contains(" BTFPIPE_NONCE=77 ") && parameters.contains("no_timer_check"));
         check_has(&command(Accel::Kvm), &["-accel", "kvm", "-cpu", "host"]);
@@ -230,10 +196,7 @@ mod tests {
     #[test]
     fn a_missing_qemu_names_its_package() {
         let missing = find_in(Arch::X86_64, &"/nowhere".into()).unwrap_err();
-        assert!(
-            missing.to_string().contains("apt-get install qemu-system-x86"),
-            "{missing}"
-        );
+        assert!(missing.to_string().contains("apt-get install qemu-system-x86"), "{missing}");
         let missing = find_in(Arch::Arm64, &"".into()).unwrap_err();
         assert!(missing.to_string().contains("qemu-system-arm"), "{missing}");
     }
@@ -241,13 +204,7 @@ mod tests {
     #[test]
     fn retries_take_the_other_machine() {
         let machines = |kernel| [0, 1, 2].map(|n| Machine::for_attempt(kernel, n));
-        assert_eq!(
-            machines(KernelFile::Vmlinux),
-            [Machine::Q35, Machine::Pc, Machine::Q35]
-        );
-        assert_eq!(
-            machines(KernelFile::BzImage),
-            [Machine::Pc, Machine::Q35, Machine::Pc]
-        );
+        assert_eq!(machines(KernelFile::Vmlinux), [Machine::Q35, Machine::Pc, Machine::Q35]);
+        assert_eq!(machines(KernelFile::BzImage), [Machine::Pc, Machine::Q35, Machine::Pc]);
     }
 }

@@ -98,10 +98,7 @@ impl ObjectVerdict {
     /// True when every program's instructions were compared and equal, whether or not the kernel took them.
     pub fn is_identical(&self) -> bool {
         !self.programs.is_empty()
-            && self
-                .programs
-                .iter()
-                .all(|program| program.instructions == Instructions::Identical)
+            && self.programs.iter().all(|program| program.instructions == Instructions::Identical)
     }
 }
 

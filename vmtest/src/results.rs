@@ -91,10 +91,7 @@ impl Reader {
             Err(NotAFrame::Damaged) => return Err(Broken::Damaged(line.chars().take(80).collect())),
         };
         if seq != self.seq {
-            return Err(Broken::Sequence {
-                want: self.seq,
-                got: seq,
-            });
+            return Err(Broken::Sequence { want: self.seq, got: seq });
         }
         self.seq += 1;
         self.take_message(message)
@@ -123,10 +120,7 @@ impl Reader {
             (Message::Done { count }, None) if count == self.checks && done == self.checks => {
                 Ok(Progress::Done)
             }
-            (Message::Done { count }, None) => Err(Broken::Count {
-                want: self.checks,
-                got: count.min(done),
-            }),
+            (Message::Done { count }, None) => Err(Broken::Count { want: self.checks, got: count.min(done) }),
             (Message::Hello(_), _) => Err(Broken::OutOfTurn("hello")),
             (Message::Begin { .. }, _) => Err(Broken::OutOfTurn("begin")),
             (Message::Program(_), None) => Err(Broken::OutOfTurn("program")),
@@ -143,10 +137,7 @@ impl Reader {
             return Err(Broken::Libbpf(hello.libbpf));
         }
         if hello.checks != self.checks {
-            return Err(Broken::Count {
-                want: self.checks,
-                got: hello.checks,
-            });
+            return Err(Broken::Count { want: self.checks, got: hello.checks });
         }
         self.hello = Some(hello);
         Ok(Progress::Ready)
@@ -169,45 +160,21 @@ mod tests {
 
     fn hello(nonce: &str, libbpf: &str, checks: u32) -> Message {
         let (nonce, libbpf) = (nonce.to_owned(), libbpf.to_owned());
-        Message::Hello(Hello {
-            nonce,
-            kernel: "6.1".into(),
-            agent: "0".into(),
-            libbpf,
-            btf: None,
-            checks,
-        })
+        Message::Hello(Hello { nonce, kernel: "6.1".into(), agent: "0".into(), libbpf, btf: None, checks })
     }
 
     fn end(check: u32) -> Message {
-        let pass = Pass {
-            end: PassEnd::Ok,
-            millis: 1,
-            log: None,
-        };
-        Message::End(End {
-            check,
-            full: pass.clone(),
-            visible: pass.clone(),
-            hidden: pass,
-        })
+        let pass = Pass { end: PassEnd::Ok, millis: 1, log: None };
+        Message::End(End { check, full: pass.clone(), visible: pass.clone(), hidden: pass })
     }
 
     /// The conversation about one check, as lines.
     fn good() -> Vec<String> {
-        lines(&[
-            hello(NONCE, LIBBPF, 1),
-            Message::Begin { check: 0 },
-            end(0),
-            Message::Done { count: 1 },
-        ])
+        lines(&[hello(NONCE, LIBBPF, 1), Message::Begin { check: 0 }, end(0), Message::Done { count: 1 }])
     }
 
     fn lines(messages: &[Message]) -> Vec<String> {
-        (0..)
-            .zip(messages)
-            .map(|(seq, message)| encode(seq, message).unwrap().trim().to_owned())
-            .collect()
+        (0..).zip(messages).map(|(seq, message)| encode(seq, message).unwrap().trim().to_owned()).collect()
     }
 
     /// The last progress, or the first refusal.
@@ -253,43 +220,23 @@ mod tests {
     #[test]
     fn refuses_another_guest() {
         check(&lines(&[hello("n0", LIBBPF, 1)]), Err(Broken::Nonce));
-        check(
-            &lines(&[hello(NONCE, "v1.1", 1)]),
-            Err(Broken::Libbpf("v1.1".into())),
-        );
-        check(
-            &lines(&[hello(NONCE, "1.7", 1)]),
-            Err(Broken::Libbpf("1.7".into())),
-        );
+        check(&lines(&[hello(NONCE, "v1.1", 1)]), Err(Broken::Libbpf("v1.1".into())));
+        check(&lines(&[hello(NONCE, "1.7", 1)]), Err(Broken::Libbpf("1.7".into())));
         check(&lines(&[hello(NONCE, "v1.10", 1)]), Ok(Progress::Ready));
-        check(
-            &lines(&[hello(NONCE, LIBBPF, 2)]),
-            Err(Broken::Count { want: 1, got: 2 }),
-        );
-        check(
-            &lines(&[Message::Begin { check: 0 }]),
-            Err(Broken::OutOfTurn("a message before the hello")),
-        );
+        check(&lines(&[hello(NONCE, LIBBPF, 2)]), Err(Broken::Count { want: 1, got: 2 }));
+        check(&lines(&[Message::Begin { check: 0 }]), Err(Broken::OutOfTurn("a message before the hello")));
     }
 
     #[test]
     fn refuses_messages_out_of_turn() {
         let hi = || hello(NONCE, LIBBPF, 1);
         check(&lines(&[hi(), hi()]), Err(Broken::OutOfTurn("hello")));
-        check(
-            &lines(&[hi(), Message::Begin { check: 1 }]),
-            Err(Broken::OutOfTurn("begin")),
-        );
+        check(&lines(&[hi(), Message::Begin { check: 1 }]), Err(Broken::OutOfTurn("begin")));
         check(&lines(&[hi(), end(0)]), Err(Broken::OutOfTurn("end")));
-        check(
-            &lines(&[hi(), Message::Done { count: 1 }]),
-            Err(Broken::Count { want: 1, got: 0 }),
-        );
+        check(&lines(&[hi(), Message::Done { count: 1 }]), Err(Broken::Count { want: 1, got: 0 }));
         let early = [hi(), Message::Begin { check: 0 }, Message::Done { count: 1 }];
         check(&lines(&early), Err(Broken::OutOfTurn("done")));
-        let fatal = Message::Fatal {
-            reason: "no memory".into(),
-        };
+        let fatal = Message::Fatal { reason: "no memory".into() };
         check(&lines(&[hi(), fatal]), Err(Broken::GaveUp("no memory".into())));
     }
 }

@@ -41,9 +41,7 @@ fn run_with(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent), pr
     };
     report.outcome = if spec.arch == Arch::Arm64 {
         let reason = "there is no guest program for arm64 yet: such a kernel is checked on the host only";
-        Outcome::Unsupported {
-            reason: reason.to_owned(),
-        }
+        Outcome::Unsupported { reason: reason.to_owned() }
     } else {
         match prepare(spec, checks) {
             Ok(ready) => boots(&ready, checks, &mut report, events, probe),
@@ -83,10 +81,7 @@ fn prepare<'a>(spec: &'a VmSpec, checks: &[Check]) -> Result<Ready<'a>, String> 
         })?,
     };
     let mut kernels = Vec::new();
-    for path in [Some(&spec.kernel), spec.fallback_kernel.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    for path in [Some(&spec.kernel), spec.fallback_kernel.as_ref()].into_iter().flatten() {
         let kind =
             KernelFile::of(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         kernels.push((path.as_path(), kind));
@@ -98,18 +93,9 @@ fn prepare<'a>(spec: &'a VmSpec, checks: &[Check]) -> Result<Ready<'a>, String> 
     fs::write(&path, &archive).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     // The archive and its unpacked content are in memory at the same time.
     let archive_mib = u32::try_from(archive.len() >> 20).unwrap_or(u32::MAX);
-    let memory_mib = spec
-        .memory_mib
-        .max(archive_mib.saturating_mul(2).saturating_add(192));
+    let memory_mib = spec.memory_mib.max(archive_mib.saturating_mul(2).saturating_add(192));
     let memory_mib = memory_mib.next_multiple_of(64);
-    Ok(Ready {
-        spec,
-        qemu,
-        kernels,
-        initramfs: path,
-        memory_mib,
-        nonce,
-    })
+    Ok(Ready { spec, qemu, kernels, initramfs: path, memory_mib, nonce })
 }
 
 fn boots(
@@ -148,17 +134,12 @@ fn boots(
                 name_check(&failure, checks)
             }
         };
-        events(VmEvent::BootFailed {
-            attempt: report.attempts.len(),
-            reason: failure.clone(),
-        });
+        events(VmEvent::BootFailed { attempt: report.attempts.len(), reason: failure.clone() });
         if let Some(attempt) = report.attempts.last_mut() {
             attempt.failure = Some(failure);
         }
     }
-    Outcome::Infra {
-        reason: all_failures(report),
-    }
+    Outcome::Infra { reason: all_failures(report) }
 }
 
 /// The failure, with the name of the check that was being made.
@@ -213,11 +194,7 @@ fn boot_once(
     }
     .line();
     let limits = spec.limits;
-    let quiet = if accel == Accel::Kvm {
-        limits.console_kvm
-    } else {
-        limits.console
-    };
+    let quiet = if accel == Accel::Kvm { limits.console_kvm } else { limits.console };
     let boot = Boot {
         command: &command,
         console: &console,
@@ -227,16 +204,9 @@ fn boot_once(
         quiet,
         cap: spec.timeout,
     };
-    events(VmEvent::Boot {
-        attempt: number + 1,
-        machine: machine.name().to_owned(),
-    });
+    events(VmEvent::Boot { attempt: number + 1, machine: machine.name().to_owned() });
     let booted = boot::run(&boot, events);
-    note(
-        report,
-        &booted,
-        attempt(machine, accel, memory_mib, &command, &booted),
-    );
+    note(report, &booted, attempt(machine, accel, memory_mib, &command, &booted));
     booted.answers
 }
 
@@ -251,10 +221,7 @@ fn attempt(
         machine: machine.name().to_owned(),
         accel,
         memory_mib,
-        command: command
-            .iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect(),
+        command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         ready_seconds: booted.ready_seconds,
         seconds: booted.seconds,
         failure: None,
@@ -268,10 +235,7 @@ fn note(report: &mut VmReport, booted: &Booted, attempt: Attempt) {
     if let Some(hello) = &booted.hello {
         report.kernel_release = Some(hello.kernel.clone());
         report.libbpf = Some(hello.libbpf.clone());
-        report.kernel_btf = hello.btf.map(|btf| SeenBtf {
-            size: btf.size,
-            crc32: btf.crc32,
-        });
+        report.kernel_btf = hello.btf.map(|btf| SeenBtf { size: btf.size, crc32: btf.crc32 });
     }
 }
 
@@ -318,13 +282,8 @@ mod tests {
     fn run_fake(accel: Accel, probe: Probe<'_>) -> (VmReport, Vec<(Accel, bool)>) {
         let folder = tempfile::tempdir().unwrap();
         let mut told = Vec::new();
-        let check = Check {
-            object: "o".into(),
-            elf: vec![],
-            btf: vec![],
-            label: "l".into(),
-            type_id_insns: vec![],
-        };
+        let check =
+            Check { object: "o".into(), elf: vec![], btf: vec![], label: "l".into(), type_id_insns: vec![] };
         let mut events = |event| {
             if let VmEvent::Accel { accel, fallback, .. } = event {
                 told.push((accel, fallback));
@@ -336,22 +295,15 @@ mod tests {
 
     #[track_caller]
     fn check_done(report: &VmReport) {
-        let Outcome::Done(verdicts) = &report.outcome else {
-            panic!("{report:#?}")
-        };
+        let Outcome::Done(verdicts) = &report.outcome else { panic!("{report:#?}") };
         assert_eq!(verdicts[0].verdict, Verdict::Identical);
     }
 
     #[test]
     fn explicit_kvm_never_falls_back() {
         let (report, _) = run_fake(Accel::Kvm, &useless);
-        let Outcome::Infra { reason } = &report.outcome else {
-            panic!("{report:#?}")
-        };
-        assert!(
-            reason.contains("KVM was asked for, but the test failed"),
-            "{reason}"
-        );
+        let Outcome::Infra { reason } = &report.outcome else { panic!("{report:#?}") };
+        assert!(reason.contains("KVM was asked for, but the test failed"), "{reason}");
         assert!(report.attempts.is_empty());
         let (report, told) = run_fake(Accel::Kvm, &fast);
         assert!(matches!(report.outcome, Outcome::Infra { .. }));
@@ -369,18 +321,11 @@ mod tests {
         check_done(&report);
         assert_eq!(told, [(Accel::Kvm, false), (Accel::Tcg, true)]);
         assert_eq!(report.accel, Accel::Tcg);
-        assert!(
-            report.accel_reason.contains("was killed by signal 6"),
-            "{}",
-            report.accel_reason
-        );
+        assert!(report.accel_reason.contains("was killed by signal 6"), "{}", report.accel_reason);
         // The next machine does not try again.
         let (report, told) = run_fake(Accel::Auto, &fast);
         check_done(&report);
-        assert_eq!(
-            (told.as_slice(), report.attempts.len()),
-            ([(Accel::Tcg, true)].as_slice(), 1)
-        );
+        assert_eq!((told.as_slice(), report.attempts.len()), ([(Accel::Tcg, true)].as_slice(), 1));
     }
 
     #[test]

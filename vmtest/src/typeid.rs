@@ -22,16 +22,9 @@ pub fn find_insns(elf: &[u8], insns: &[(String, u32)], funcs: &[(u32, u32)]) -> 
     let sections = if insns.is_empty() { None } else { func_info(elf) };
     let mut found = BTreeSet::new();
     for (section, insn) in insns {
-        let starts = sections
-            .iter()
-            .flatten()
-            .find(|(name, _)| name == section)
-            .map(|(_, starts)| starts);
-        let start = starts
-            .into_iter()
-            .flatten()
-            .filter(|start| start.insn <= *insn)
-            .max_by_key(|start| start.insn);
+        let starts = sections.iter().flatten().find(|(name, _)| name == section).map(|(_, starts)| starts);
+        let start =
+            starts.into_iter().flatten().filter(|start| start.insn <= *insn).max_by_key(|start| start.insn);
         let Some(start) = start else { continue };
         for (at, type_id) in funcs {
             if *type_id == start.type_id {
@@ -72,12 +65,9 @@ fn parse_func_info(ext: &[u8], strings: &[u8]) -> Option<Vec<(String, Vec<Start>
         let (name, count) = (string(strings, word(rest, 0)?)?, word(rest, 4)? as usize);
         let size = count.checked_mul(record_size.max(8))?;
         let records = rest.get(8..)?.get(..size)?;
-        let starts = records.chunks_exact(record_size.max(8)).map(|record| {
-            Some(Start {
-                insn: word(record, 0)? / 8,
-                type_id: word(record, 4)?,
-            })
-        });
+        let starts = records
+            .chunks_exact(record_size.max(8))
+            .map(|record| Some(Start { insn: word(record, 0)? / 8, type_id: word(record, 4)? }));
         sections.push((name, starts.collect::<Option<_>>()?));
         rest = &rest[8 + size..];
     }
@@ -148,11 +138,7 @@ mod tests {
 
     /// An ELF object with just `.BTF.ext` and a `.BTF` that holds these strings.
     fn with_sections(ext: &[u8], strings: &[u8]) -> Vec<u8> {
-        let btf = [
-            words(&[0x0001_eb9f, 24, 0, 0, 0, strings.len() as u32]),
-            strings.to_vec(),
-        ]
-        .concat();
+        let btf = [words(&[0x0001_eb9f, 24, 0, 0, 0, strings.len() as u32]), strings.to_vec()].concat();
         let names = b"\0.BTF\0.BTF.ext\0.shstrtab\0";
         let (btf_at, ext_at) = (64, 64 + btf.len());
         let names_at = ext_at + ext.len();
@@ -164,16 +150,12 @@ mod tests {
         elf.extend([64u16, 0, 0, 64, 4, 3].iter().flat_map(|half| half.to_le_bytes()));
         elf.extend([btf.as_slice(), ext, names].concat());
         elf.resize(headers_at + 64, 0);
-        for (name, kind, at, size) in [
-            (1, 1, btf_at, btf.len()),
-            (6, 1, ext_at, ext.len()),
-            (15, 3, names_at, names.len()),
-        ] {
+        for (name, kind, at, size) in
+            [(1, 1, btf_at, btf.len()), (6, 1, ext_at, ext.len()), (15, 3, names_at, names.len())]
+        {
             elf.extend(words(&[name, kind]));
             elf.extend(
-                [0, 0, at as u64, size as u64, 0, 1, 0]
-                    .iter()
-                    .flat_map(|word: &u64| word.to_le_bytes()),
+                [0, 0, at as u64, size as u64, 0, 1, 0].iter().flat_map(|word: &u64| word.to_le_bytes()),
             );
         }
         elf

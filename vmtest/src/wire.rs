@@ -222,10 +222,7 @@ pub fn encode(seq: u32, message: &Message) -> Result<String, serde_json::Error> 
 
 /// Reads one line without its newline.
 pub fn decode(line: &str) -> Result<Frame, NotAFrame> {
-    let rest = line
-        .trim_end_matches('\r')
-        .strip_prefix(PREFIX)
-        .ok_or(NotAFrame::Foreign)?;
+    let rest = line.trim_end_matches('\r').strip_prefix(PREFIX).ok_or(NotAFrame::Foreign)?;
     let mut words = rest.strip_prefix(' ').ok_or(NotAFrame::Damaged)?.splitn(3, ' ');
     let mut word = || words.next().ok_or(NotAFrame::Damaged);
     let (seq, crc, json) = (word()?, word()?, word()?);
@@ -268,10 +265,7 @@ mod tests {
         check(&good[1..], Err(NotAFrame::Foreign));
         check(PREFIX, Err(NotAFrame::Damaged));
         check(&good.replace(" 7 ", " 8 "), Err(NotAFrame::Damaged));
-        check(
-            &good.replace("\"check\":3", "\"check\":4"),
-            Err(NotAFrame::Damaged),
-        );
+        check(&good.replace("\"check\":3", "\"check\":4"), Err(NotAFrame::Damaged));
         check(&good.replace("@@btfpipe1", "@@btfpipe2"), Err(NotAFrame::Foreign));
         check(&format!("{good}x"), Err(NotAFrame::Damaged));
     }
@@ -287,13 +281,7 @@ mod tests {
     #[test]
     fn a_line_stays_one_line_whatever_a_log_holds() {
         let reason = "a\nb\r\0\u{1b}[0m \"quoted\" \u{fffd}".to_owned();
-        let text = encode(
-            1,
-            &Message::Fatal {
-                reason: reason.clone(),
-            },
-        )
-        .unwrap();
+        let text = encode(1, &Message::Fatal { reason: reason.clone() }).unwrap();
         assert_eq!(text.matches('\n').count(), 2);
         assert_eq!(decode(text.trim()).unwrap().message, Message::Fatal { reason });
     }

@@ -28,12 +28,7 @@ impl Machine {
         spec.qemu = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake-qemu.sh").into());
         spec.guest = Some(path("guest"));
         spec.accel = Accel::Tcg;
-        spec.limits = Limits {
-            console: LONG,
-            console_kvm: LONG,
-            ready: LONG,
-            check: LONG,
-        };
+        spec.limits = Limits { console: LONG, console_kvm: LONG, ready: LONG, check: LONG };
         Machine { folder, spec }
     }
 
@@ -63,9 +58,7 @@ fn read_pids(path: &Path) -> Vec<u32> {
 /// Gone, or dead and not yet collected by whoever inherited it.
 fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
+    stat.rsplit(')').next().is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
 }
 
 fn a_check() -> Check {
@@ -82,19 +75,11 @@ fn a_check() -> Check {
 #[track_caller]
 fn check_infra(machine: &Machine, boots: usize, expect: &str) -> VmReport {
     let report = machine.run();
-    let Outcome::Infra { reason } = &report.outcome else {
-        panic!("{report:#?}")
-    };
+    let Outcome::Infra { reason } = &report.outcome else { panic!("{report:#?}") };
     assert!(reason.contains(expect), "{reason}");
     assert_eq!(report.attempts.len(), boots, "{reason}");
     for attempt in &report.attempts {
-        assert!(
-            attempt
-                .failure
-                .as_deref()
-                .is_some_and(|failure| failure.contains(expect)),
-            "{attempt:#?}"
-        );
+        assert!(attempt.failure.as_deref().is_some_and(|failure| failure.contains(expect)), "{attempt:#?}");
     }
     report
 }
@@ -103,19 +88,11 @@ fn check_infra(machine: &Machine, boots: usize, expect: &str) -> VmReport {
 #[track_caller]
 fn check_done(machine: &Machine, boots: usize) -> VmReport {
     let report = machine.run();
-    let Outcome::Done(verdicts) = &report.outcome else {
-        panic!("{report:#?}")
-    };
+    let Outcome::Done(verdicts) = &report.outcome else { panic!("{report:#?}") };
     // The fake kernel has no BTF to compare with, but its passes say "ok" all the same.
-    assert_eq!(
-        verdicts.iter().map(|verdict| verdict.verdict).collect::<Vec<_>>(),
-        [Verdict::Identical]
-    );
+    assert_eq!(verdicts.iter().map(|verdict| verdict.verdict).collect::<Vec<_>>(), [Verdict::Identical]);
     assert_eq!(report.attempts.len(), boots);
-    assert_eq!(
-        report.attempts.last().and_then(|attempt| attempt.failure.clone()),
-        None
-    );
+    assert_eq!(report.attempts.last().and_then(|attempt| attempt.failure.clone()), None);
     report
 }
 
@@ -140,11 +117,7 @@ fn answers_count_however_qemu_ends_after_them() {
 fn a_hang_in_the_firmware() {
     let machine = Machine::new("sleep 1000").limits(|limits| limits.console = SHORT);
     let report = check_infra(&machine, 3, "before the kernel's first word");
-    let machines: Vec<_> = report
-        .attempts
-        .iter()
-        .map(|attempt| attempt.machine.as_str())
-        .collect();
+    let machines: Vec<_> = report.attempts.iter().map(|attempt| attempt.machine.as_str()).collect();
     assert_eq!(machines, ["q35", "pc", "q35"]);
 }
 
@@ -182,12 +155,7 @@ fn a_panic_ends_the_boot_at_once() {
         3,
         "the kernel died while",
     );
-    assert!(
-        report.attempts[0]
-            .failure
-            .as_deref()
-            .is_some_and(|failure| failure.contains("not syncing: x"))
-    );
+    assert!(report.attempts[0].failure.as_deref().is_some_and(|failure| failure.contains("not syncing: x")));
     check_infra(
         &Machine::new("log booting; hello; begin; log Oops: 0000; exit 0"),
         3,
@@ -197,27 +165,17 @@ fn a_panic_ends_the_boot_at_once() {
 
 #[test]
 fn answers_of_a_dying_kernel_do_not_count() {
-    check_infra(
-        &Machine::new("log Oops: 0000; sleep 0.2; all; sleep 1000"),
-        3,
-        "the kernel died",
-    );
+    check_infra(&Machine::new("log Oops: 0000; sleep 0.2; all; sleep 1000"), 3, "the kernel died");
 }
 
 #[test]
 fn an_early_end() {
-    for (end, expect) in [
-        ("exit 0", "exited with code 0"),
-        ("exit 1", "exited with code 1"),
-        ("kill -ABRT $$", "signal 6"),
-    ] {
+    for (end, expect) in
+        [("exit 0", "exited with code 0"), ("exit 1", "exited with code 1"), ("kill -ABRT $$", "signal 6")]
+    {
         check_infra(&Machine::new(&format!("log booting; hello; {end}")), 3, expect);
     }
-    let report = check_infra(
-        &Machine::new("echo no such machine >&2; exit 1"),
-        3,
-        "exited with code 1",
-    );
+    let report = check_infra(&Machine::new("echo no such machine >&2; exit 1"), 3, "exited with code 1");
     assert_eq!(report.attempts[0].qemu_stderr, ["no such machine"]);
 }
 
@@ -226,27 +184,17 @@ fn results_that_cannot_be_believed() {
     let cases = [
         ("hello 0123456789abcdef", "the number of another boot"),
         ("hello; hello", "message 0 of the results came where 1 was due"),
-        (
-            "hello; begin; end",
-            "message 3 of the results came where 2 was due",
-        ),
+        ("hello; begin; end", "message 3 of the results came where 2 was due"),
         ("hello; begin | tr 0 1", "damaged"),
         ("hello | cut -c 1-60", "damaged"),
-        (
-            "hello; frame 1 '{\"type\":\"done\",\"count\":1}'",
-            "1 checks and speaks of 0",
-        ),
+        ("hello; frame 1 '{\"type\":\"done\",\"count\":1}'", "1 checks and speaks of 0"),
         (
             "hello; frame 1 '{\"type\":\"fatal\",\"reason\":\"no manifest\"}'",
             "the guest gave up: no manifest",
         ),
     ];
     for (script, expect) in cases {
-        check_infra(
-            &Machine::new(&format!("log booting; {script}; sleep 1000")),
-            3,
-            expect,
-        );
+        check_infra(&Machine::new(&format!("log booting; {script}; sleep 1000")), 3, expect);
     }
 }
 
@@ -262,19 +210,13 @@ fn slow_but_alive() {
     // In all longer than the limit of silence, never silent for so long.
     let script = "for n in 1 2 3 4 5 6 7 8 9; do log $n; sleep 0.4; done; all; sleep 1000";
     let start = Instant::now();
-    check_done(
-        &Machine::new(script).limits(|limits| limits.console = Duration::from_secs(3)),
-        1,
-    );
+    check_done(&Machine::new(script).limits(|limits| limits.console = Duration::from_secs(3)), 1);
     assert!(start.elapsed() > Duration::from_secs(3));
 }
 
 #[test]
 fn a_flaky_machine_gets_another_boot() {
-    let report = check_done(
-        &Machine::new("log booting; [ $boot -lt 3 ] && exit 1; all; sleep 1000"),
-        3,
-    );
+    let report = check_done(&Machine::new("log booting; [ $boot -lt 3 ] && exit 1; all; sleep 1000"), 3);
     assert_eq!(report.attempts[1].machine, "pc");
     assert!(report.attempts[0].failure.is_some());
 }
@@ -284,14 +226,7 @@ fn too_little_memory_is_no_verdict() {
     let script = "log booting; hello; begin; if [ $boot = 1 ]; then program '{\"failed\":{\"errno\":-12}}'; \
                   else program '\"ok\"'; fi; end; done_; sleep 1000";
     let report = check_done(&Machine::new(script), 2);
-    assert_eq!(
-        report
-            .attempts
-            .iter()
-            .map(|attempt| attempt.memory_mib)
-            .collect::<Vec<_>>(),
-        [256, 512]
-    );
+    assert_eq!(report.attempts.iter().map(|attempt| attempt.memory_mib).collect::<Vec<_>>(), [256, 512]);
 }
 
 #[test]
@@ -307,9 +242,7 @@ fn nothing_to_start() {
     machine.spec.qemu = Some(PathBuf::from("/nowhere/qemu"));
     check_infra(&machine, 1, "cannot start QEMU");
     machine.spec.kernel = PathBuf::from("/nowhere/kernel");
-    let Outcome::Infra { reason } = machine.run().outcome else {
-        panic!()
-    };
+    let Outcome::Infra { reason } = machine.run().outcome else { panic!() };
     assert!(reason.contains("/nowhere/kernel"), "{reason}");
 }
 
@@ -317,9 +250,7 @@ fn nothing_to_start() {
 fn arm64_is_for_later() {
     let mut machine = Machine::new("all");
     machine.spec.arch = Arch::Arm64;
-    let Outcome::Unsupported { reason } = machine.run().outcome else {
-        panic!()
-    };
+    let Outcome::Unsupported { reason } = machine.run().outcome else { panic!() };
     assert!(reason.contains("arm64"), "{reason}");
 }
 
@@ -346,9 +277,7 @@ fn events_tell_the_story() {
 #[test]
 #[ignore = "started by a_killed_host_leaves_no_machine"]
 fn host_to_kill() {
-    let folder = std::env::var_os("FAKE_QEMU_FOLDER")
-        .map(PathBuf::from)
-        .expect("folder");
+    let folder = std::env::var_os("FAKE_QEMU_FOLDER").map(PathBuf::from).expect("folder");
     let mut machine = Machine::new("");
     machine.spec.work = folder;
     machine.run();

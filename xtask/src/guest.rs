@@ -27,13 +27,10 @@ pub fn build(shell: &Shell) -> Result<Option<PathBuf>, Error> {
     if std::env::consts::ARCH != "x86_64" {
         return Ok(None);
     }
-    cmd!(
-        shell,
-        "cargo build --quiet --locked --package vmtest-guest --profile guest --target {TARGET}"
-    )
-    .env("RUSTFLAGS", "-C target-feature=+crt-static")
-    .env("LIBBPF_SYS_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu")
-    .run()?;
+    cmd!(shell, "cargo build --quiet --locked --package vmtest-guest --profile guest --target {TARGET}")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("LIBBPF_SYS_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu")
+        .run()?;
     let built = target_folder(shell).join(TARGET).join("guest/vmtest-guest");
     if !built.is_file() {
         return Err(format!("cargo built no {}", built.display()).into());

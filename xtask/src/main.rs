@@ -59,10 +59,7 @@ const TASKS: &[Task] = &[
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(task) = arguments
-        .first()
-        .and_then(|name| TASKS.iter().find(|task| task.name == name))
-    else {
+    let Some(task) = arguments.first().and_then(|name| TASKS.iter().find(|task| task.name == name)) else {
         return usage(arguments.first());
     };
     match in_workspace().and_then(|shell| (task.run)(&shell, &arguments[1..])) {
@@ -77,27 +74,15 @@ fn main() -> ExitCode {
 /// A shell at the root of the workspace, wherever the task was called from.
 fn in_workspace() -> Result<Shell, Error> {
     let shell = Shell::new()?;
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .ok_or("xtask has no workspace")?;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no workspace")?;
     shell.change_dir(root);
     Ok(shell)
 }
 
 fn usage(asked: Option<&String>) -> ExitCode {
-    let wide = TASKS
-        .iter()
-        .map(|task| task.name.len() + task.arguments.chars().count())
-        .max()
-        .unwrap_or(0);
+    let wide = TASKS.iter().map(|task| task.name.len() + task.arguments.chars().count()).max().unwrap_or(0);
     let mut text = String::from("cargo xtask TASK\n\n");
-    for Task {
-        name,
-        arguments,
-        about,
-        ..
-    } in TASKS
-    {
+    for Task { name, arguments, about, .. } in TASKS {
         let pad = wide - name.len() - arguments.chars().count();
         text.push_str(&format!("  {name} {arguments}{:pad$}  {about}\n", ""));
     }

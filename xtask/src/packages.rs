@@ -30,44 +30,20 @@ pub const RUN: &[Package] = &[
     package("libc6-dev", "C headers", Has::File(&["/usr/include/stdio.h"])),
     package("make", "builds libbpf", Has::Command("make")),
     package("pkg-config", "builds libbpf", Has::Command("pkg-config")),
-    package(
-        "libelf-dev",
-        "static libelf for the guest",
-        Has::File(&["/usr/lib/{multiarch}/libelf.a"]),
-    ),
-    package(
-        "zlib1g-dev",
-        "static zlib for the guest",
-        Has::File(&["/usr/lib/{multiarch}/libz.a"]),
-    ),
-    package(
-        "linux-libc-dev",
-        "kernel headers for BPF programs",
-        Has::File(&["/usr/include/linux/bpf.h"]),
-    ),
-    package(
-        "libbpf-dev",
-        "bpf_helpers.h and friends",
-        Has::File(&["/usr/include/bpf/bpf_helpers.h"]),
-    ),
+    package("libelf-dev", "static libelf for the guest", Has::File(&["/usr/lib/{multiarch}/libelf.a"])),
+    package("zlib1g-dev", "static zlib for the guest", Has::File(&["/usr/lib/{multiarch}/libz.a"])),
+    package("linux-libc-dev", "kernel headers for BPF programs", Has::File(&["/usr/include/linux/bpf.h"])),
+    package("libbpf-dev", "bpf_helpers.h and friends", Has::File(&["/usr/include/bpf/bpf_helpers.h"])),
     // The clang of Debian 12 is 14, which knows no type_matches; this one is in Debian 12 and 13 alike.
     package("clang-19", "compiles BPF programs", Has::Command("clang-19")),
-    package(
-        "qemu-system-x86",
-        "boots the kernels",
-        Has::Command("qemu-system-x86_64"),
-    ),
+    package("qemu-system-x86", "boots the kernels", Has::Command("qemu-system-x86_64")),
     package("apt", "fetches kernel packages", Has::Command("apt-get")),
 ];
 
 /// What the tests need beyond [`RUN`].
 pub const TEST: &[Package] = &[
     package("bpftool", "the judge of minimized BTFs", Has::Command("bpftool")),
-    package(
-        "libbpf-tools",
-        "52 real programs to compare with",
-        Has::File(&["/usr/sbin/opensnoop"]),
-    ),
+    package("libbpf-tools", "52 real programs to compare with", Has::File(&["/usr/sbin/opensnoop"])),
 ];
 
 /// Installs what is missing of `sets`, aloud. Without apt-get, or without the right to use it, names the packages.
@@ -82,11 +58,9 @@ pub fn install(shell: &Shell, sets: &[&[Package]]) -> Result<(), Error> {
         eprintln!("  {name:<18} {why}");
     }
     if find_command("apt-get").is_none() {
-        return Err(format!(
-            "this machine has no apt-get; install what corresponds to: {}",
-            names.join(" ")
-        )
-        .into());
+        return Err(
+            format!("this machine has no apt-get; install what corresponds to: {}", names.join(" ")).into()
+        );
     }
     let mut install = vec!["install", "-y", "--no-install-recommends"];
     install.extend(&names);
@@ -105,19 +79,13 @@ pub fn install(shell: &Shell, sets: &[&[Package]]) -> Result<(), Error> {
 /// The task that only says it.
 pub fn list(_: &Shell, _: &[String]) -> Outcome {
     for Package { name, why, has } in RUN.iter().chain(TEST) {
-        println!(
-            "{:<8} {name:<18} {why}",
-            if has.is_there() { "here" } else { "missing" }
-        );
+        println!("{:<8} {name:<18} {why}", if has.is_there() { "here" } else { "missing" });
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn missing<'a>(sets: &[&'a [Package]]) -> Vec<&'a Package> {
-    sets.iter()
-        .flat_map(|set| set.iter())
-        .filter(|package| !package.has.is_there())
-        .collect()
+    sets.iter().flat_map(|set| set.iter()).filter(|package| !package.has.is_there()).collect()
 }
 
 impl Has {
@@ -126,9 +94,7 @@ impl Has {
             Has::Command(name) => find_command(name).is_some(),
             Has::File(paths) => {
                 let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
-                paths
-                    .iter()
-                    .any(|path| Path::new(&path.replace("{multiarch}", &multiarch)).exists())
+                paths.iter().any(|path| Path::new(&path.replace("{multiarch}", &multiarch)).exists())
             }
         }
     }
@@ -156,17 +122,13 @@ fn apt_get(shell: &Shell, arguments: &[&str]) -> Result<(), Error> {
 
 fn is_root() -> Result<bool, Error> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
+    let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
     Ok(effective == Some("0"))
 }
 
 /// A container image comes without package lists.
 fn has_lists() -> bool {
     std::fs::read_dir("/var/lib/apt/lists").is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
     })
 }

@@ -17,15 +17,9 @@ pub fn run(shell: &Shell, arguments: &[String]) -> Outcome {
     packages::install(shell, &[RUN])?;
     let program = build(shell)?;
     // The program writes to the terminal itself, and its exit code says more than success.
-    let status = Command::new(&program)
-        .arg("run")
-        .args(arguments)
-        .current_dir(shell.current_dir())
-        .status()?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+    let status =
+        Command::new(&program).arg("run").args(arguments).current_dir(shell.current_dir()).status()?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Builds btfpipe with the guest inside, and the plugins written in Rust beside it.

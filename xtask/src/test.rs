@@ -32,11 +32,7 @@ pub fn test(shell: &Shell, arguments: &[String]) -> Outcome {
         stage("format", || cmd!(shell, "cargo fmt --all --check").run()),
         stage("lints", || clippy(shell)),
         stage("tests", || {
-            cmd!(
-                shell,
-                "cargo test --quiet --locked --workspace --exclude vmtest-guest"
-            )
-            .run()
+            cmd!(shell, "cargo test --quiet --locked --workspace --exclude vmtest-guest").run()
         }),
     ];
     let why_not = match (&installed, quick) {
@@ -45,10 +41,7 @@ pub fn test(shell: &Shell, arguments: &[String]) -> Outcome {
         (Ok(()), false) => None,
     };
     match why_not {
-        Some(reason) => stages.push(Stage {
-            name: "real",
-            end: End::Skipped(reason),
-        }),
+        Some(reason) => stages.push(Stage { name: "real", end: End::Skipped(reason) }),
         None => stages.push(stage("real", || real(shell))),
     }
     Ok(conclude(&stages))
@@ -147,14 +140,6 @@ fn conclude(stages: &[Stage]) -> ExitCode {
             }
         }
     }
-    eprintln!(
-        "xtask test: {}: {}",
-        if good { "passed" } else { "FAILED" },
-        words.join(", ")
-    );
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    eprintln!("xtask test: {}: {}", if good { "passed" } else { "FAILED" }, words.join(", "));
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

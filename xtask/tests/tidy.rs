@@ -13,21 +13,15 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("plugin", "crates/plugin", &[]),
     ("vmtest", "vmtest", &["btf", "relo-core"]),
     ("vmtest-guest", "vmtest/guest", &[]),
-    (
-        "pipeline",
-        "crates/pipeline",
-        &["btf", "relo-core", "kernels", "bundle", "plugin", "vmtest"],
-    ),
+    ("pipeline", "crates/pipeline", &["btf", "relo-core", "kernels", "bundle", "plugin", "vmtest"]),
     ("btfpipe", "crates/btfpipe", &["pipeline"]),
     ("btfpipe-plugin-debian", "plugins/debian", &["plugin"]),
     ("xtask", "xtask", &[]),
 ];
 
 /// What the two libraries that others use alone may pull in.
-const PURE: &[(&str, &[&str])] = &[
-    ("crates/btf", &["thiserror"]),
-    ("crates/relo-core", &["btf", "object", "thiserror"]),
-];
+const PURE: &[(&str, &[&str])] =
+    &[("crates/btf", &["thiserror"]), ("crates/relo-core", &["btf", "object", "thiserror"])];
 
 /// Bytes in, values out.
 const IMPURE: &[&str] = &[
@@ -46,27 +40,13 @@ const IMPURE: &[&str] = &[
 
 /// Text that has no place in a folder's sources, and what the rule is.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
-    (
-        "crates/pipeline/src",
-        "btf::Kind",
-        "pipeline never looks inside a BTF type",
-    ),
-    (
-        "crates/btfpipe/src",
-        "std::fs",
-        "btfpipe never opens an input itself",
-    ),
-    (
-        "crates/btfpipe/src",
-        "File::open",
-        "btfpipe never opens an input itself",
-    ),
+    ("crates/pipeline/src", "btf::Kind", "pipeline never looks inside a BTF type"),
+    ("crates/btfpipe/src", "std::fs", "btfpipe never opens an input itself"),
+    ("crates/btfpipe/src", "File::open", "btfpipe never opens an input itself"),
 ];
 
 /// Names that say nothing.
-const NAMES: &[&str] = &[
-    "util", "utils", "common", "helper", "helpers", "manager", "info", "data", "misc",
-];
+const NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "info", "data", "misc"];
 
 const LONGEST_FILE: usize = 800;
 
@@ -80,10 +60,7 @@ fn every_package_has_its_layer() {
         })
         .filter(|file| !listed.iter().any(|folder| file.parent() == Some(folder)))
         .collect();
-    assert!(
-        unlisted.is_empty(),
-        "not in xtask/tests/tidy.rs's LAYERS: {unlisted:?}"
-    );
+    assert!(unlisted.is_empty(), "not in xtask/tests/tidy.rs's LAYERS: {unlisted:?}");
 }
 
 #[test]
@@ -118,9 +95,7 @@ fn pure_libraries_stay_pure() {
         }
         for file in sources(&root().join(folder).join("src")) {
             wrong.extend(
-                impure_lines(&read(&file))
-                    .into_iter()
-                    .map(|line| format!("{}: {line}", file.display())),
+                impure_lines(&read(&file)).into_iter().map(|line| format!("{}: {line}", file.display())),
             );
         }
     }
@@ -142,14 +117,8 @@ fn folders_keep_to_their_part() {
 
 #[test]
 fn names_say_something() {
-    let wrong: Vec<PathBuf> = files(".rs")
-        .into_iter()
-        .filter(|file| is_empty_name(file))
-        .collect();
-    assert!(
-        wrong.is_empty(),
-        "a module's name is a noun that a user of the field knows: {wrong:?}"
-    );
+    let wrong: Vec<PathBuf> = files(".rs").into_iter().filter(|file| is_empty_name(file)).collect();
+    assert!(wrong.is_empty(), "a module's name is a noun that a user of the field knows: {wrong:?}");
 }
 
 #[test]
@@ -158,12 +127,7 @@ fn files_are_one_noun_long() {
         .into_iter()
         .map(|file| (read(&file).lines().count(), file))
         .filter(|(lines, _)| *lines > LONGEST_FILE)
-        .map(|(lines, file)| {
-            format!(
-                "{} has {lines} lines; {LONGEST_FILE} are the limit",
-                file.display()
-            )
-        })
+        .map(|(lines, file)| format!("{} has {lines} lines; {LONGEST_FILE} are the limit", file.display()))
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -204,10 +168,7 @@ fn impure_lines(source: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (number, line) in code(source) {
         found.extend(
-            IMPURE
-                .iter()
-                .filter(|word| line.contains(*word))
-                .map(|word| format!("line {number}: {word}")),
+            IMPURE.iter().filter(|word| line.contains(*word)).map(|word| format!("line {number}: {word}")),
         );
     }
     found
@@ -223,9 +184,7 @@ fn code(source: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn is_empty_name(file: &Path) -> bool {
-    file.with_extension("")
-        .components()
-        .any(|part| NAMES.iter().any(|name| part.as_os_str() == *name))
+    file.with_extension("").components().any(|part| NAMES.iter().any(|name| part.as_os_str() == *name))
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -259,10 +218,7 @@ fn walk(folder: &Path, end: &str, found: &mut Vec<PathBuf>) {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_owned)
-        .unwrap_or_default()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
 fn read(file: &Path) -> String {

@@ -13,11 +13,8 @@ pub enum ByteOrder {
 
 impl ByteOrder {
     /// The byte order of the machine that runs this.
-    pub const NATIVE: ByteOrder = if cfg!(target_endian = "big") {
-        ByteOrder::Big
-    } else {
-        ByteOrder::Little
-    };
+    pub const NATIVE: ByteOrder =
+        if cfg!(target_endian = "big") { ByteOrder::Big } else { ByteOrder::Little };
 
     /// Reads 16 bits at an offset; `what` names the field in the error.
     #[inline]
@@ -72,14 +69,8 @@ mod tests {
         assert_eq!(ByteOrder::Little.u32(&data, 1, "x"), Ok(0x05040302));
         assert_eq!(ByteOrder::Big.u32(&data, 1, "x"), Ok(0x02030405));
         assert_eq!(ByteOrder::Big.u16(&data, 3, "x"), Ok(0x0405));
-        assert_eq!(
-            ByteOrder::Big.u32(&data, 2, "x"),
-            Err(ErrorKind::TooShort("x").at(2))
-        );
-        assert_eq!(
-            ByteOrder::Big.u32(&data, usize::MAX, "x"),
-            Err(ErrorKind::TooShort("x").at(usize::MAX))
-        );
+        assert_eq!(ByteOrder::Big.u32(&data, 2, "x"), Err(ErrorKind::TooShort("x").at(2)));
+        assert_eq!(ByteOrder::Big.u32(&data, usize::MAX, "x"), Err(ErrorKind::TooShort("x").at(usize::MAX)));
         assert_eq!(ByteOrder::Big.decode(ByteOrder::Big.encode(77)), 77);
     }
 }

@@ -98,9 +98,6 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// The error at an offset.
     pub(crate) fn at(self, offset: usize) -> Error {
-        Error {
-            offset: offset as u64,
-            kind: self,
-        }
+        Error { offset: offset as u64, kind: self }
     }
 }

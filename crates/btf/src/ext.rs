@@ -66,12 +66,7 @@ impl BtfExt {
         if part_off % 4 != 0 || end > data.len() as u64 {
             return Err(ErrorKind::Section("core_relo").at(24));
         }
-        Reader {
-            data: &data[..end as usize],
-            order,
-            at: start as usize,
-        }
-        .sections()
+        Reader { data: &data[..end as usize], order, at: start as usize }.sections()
     }
 
     /// The number of relocations.
@@ -123,10 +118,8 @@ impl Reader<'_> {
         };
         let records = &self.data[self.at..self.at + len];
         self.at += len;
-        let relos = records
-            .chunks_exact(record_size)
-            .map(|record| self.relo(record))
-            .collect::<Result<_, _>>()?;
+        let relos =
+            records.chunks_exact(record_size).map(|record| self.relo(record)).collect::<Result<_, _>>()?;
         Ok(ExtSection { name, relos })
     }
 
@@ -152,11 +145,7 @@ mod tests {
     use super::*;
 
     fn ext(order: ByteOrder, part: &[u32]) -> Vec<u8> {
-        let magic = if order == ByteOrder::Big {
-            [0xeb, 0x9f]
-        } else {
-            [0x9f, 0xeb]
-        };
+        let magic = if order == ByteOrder::Big { [0xeb, 0x9f] } else { [0x9f, 0xeb] };
         let mut out = vec![magic[0], magic[1], 1, 0];
         for word in [32, 0, 0, 0, 0, 0, 4 * part.len() as u32].iter().chain(part) {
             out.extend(order.encode(*word));
@@ -166,9 +155,7 @@ mod tests {
 
     fn check(part: &[u32], want: Result<usize, ErrorKind>) {
         for order in [ByteOrder::Little, ByteOrder::Big] {
-            let got = BtfExt::parse(&ext(order, part))
-                .map(|ext| ext.len())
-                .map_err(|error| error.kind);
+            let got = BtfExt::parse(&ext(order, part)).map(|ext| ext.len()).map_err(|error| error.kind);
             assert_eq!(got, want, "{order:?} {part:?}");
         }
     }
@@ -181,14 +168,8 @@ mod tests {
         check(&[12, 9, 1, 8, 2, 3], Err(ErrorKind::RecordSize(12)));
         check(&[16, 9, 0], Err(ErrorKind::NoRecords));
         check(&[16, 9], Err(ErrorKind::TooShort("a section header")));
-        check(
-            &[16, 9, 2, 8, 2, 3, 4],
-            Err(ErrorKind::TooShort("the records of a section")),
-        );
-        check(
-            &[16, 9, u32::MAX, 8, 2, 3, 4],
-            Err(ErrorKind::TooShort("the records of a section")),
-        );
+        check(&[16, 9, 2, 8, 2, 3, 4], Err(ErrorKind::TooShort("the records of a section")));
+        check(&[16, 9, u32::MAX, 8, 2, 3, 4], Err(ErrorKind::TooShort("the records of a section")));
     }
 
     #[test]
@@ -202,9 +183,6 @@ mod tests {
         short[4] = 24;
         assert_eq!(BtfExt::parse(&short).map(|ext| ext.len()), Ok(0));
         let none = ext(ByteOrder::Little, &[]);
-        assert!(
-            BtfExt::parse(&none).is_err(),
-            "libbpf refuses a .BTF.ext that ends with its header"
-        );
+        assert!(BtfExt::parse(&none).is_err(), "libbpf refuses a .BTF.ext that ends with its header");
     }
 }

@@ -44,28 +44,15 @@ impl Header {
             return Err(ErrorKind::HeaderLen(hdr_len).at(4));
         }
         let field = |at: usize| order.u32(data, at, "the header").map(u64::from);
-        let layout = if len >= LEN_WITH_LAYOUT {
-            (field(24)?, field(28)?)
-        } else {
-            (0, 0)
-        };
-        let places = Places {
-            types: (field(8)?, field(12)?),
-            strings: (field(16)?, field(20)?),
-            layout,
-        };
+        let layout = if len >= LEN_WITH_LAYOUT { (field(24)?, field(28)?) } else { (0, 0) };
+        let places = Places { types: (field(8)?, field(12)?), strings: (field(16)?, field(20)?), layout };
         places.check((data.len() - len) as u64)?;
         let range = |(off, size): (u64, u64)| {
             let start = len + off as usize;
             start..start + size as usize
         };
         let layout = if layout.1 == 0 { 0..0 } else { range(places.layout) };
-        Ok(Header {
-            order,
-            types: range(places.types),
-            layout,
-            strings: range(places.strings),
-        })
+        Ok(Header { order, types: range(places.types), layout, strings: range(places.strings) })
     }
 
     /// Writes a header for types that are followed directly by strings.

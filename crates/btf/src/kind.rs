@@ -165,10 +165,7 @@ impl Kind {
     /// CONST, VOLATILE, RESTRICT, TYPE_TAG or TYPEDEF: what `skip_mods_and_typedefs` of libbpf steps over.
     #[inline]
     pub fn is_modifier_or_typedef(self) -> bool {
-        matches!(
-            self,
-            Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag | Kind::Typedef
-        )
+        matches!(self, Kind::Const | Kind::Volatile | Kind::Restrict | Kind::TypeTag | Kind::Typedef)
     }
 }
 

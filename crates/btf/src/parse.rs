@@ -63,59 +63,21 @@ impl<'d> Btf<'d> {
             Some(base) => (base.type_count(), base.strings_end()),
             None => (1, 0),
         };
-        if u32::try_from(header.strings.len())
-            .ok()
-            .and_then(|len| first_str.checked_add(len))
-            .is_none()
-        {
-            return Err(ErrorKind::Strings {
-                split: base.is_some(),
-            }
-            .at(header.strings.start));
+        if u32::try_from(header.strings.len()).ok().and_then(|len| first_str.checked_add(len)).is_none() {
+            return Err(ErrorKind::Strings { split: base.is_some() }.at(header.strings.start));
         }
         let pointers = base.as_ref().map_or(Pointers::default(), |base| base.pointers);
-        let walk = Walk {
-            data: &data,
-            header: &header,
-            first_id,
-            first_str,
-            pointers,
-        };
+        let walk = Walk { data: &data, header: &header, first_id, first_str, pointers };
         let (offsets, pointers) = walk.run(see)?;
-        Ok(Btf {
-            data,
-            header,
-            offsets,
-            base,
-            first_id,
-            first_str,
-            pointers,
-        })
+        Ok(Btf { data, header, offsets, base, first_id, first_str, pointers })
     }
 
     /// Takes the bytes into the value, so that it no longer borrows them.
     pub fn into_owned(self) -> Btf<'static> {
-        let base = self
-            .base
-            .map(|base| Arc::new(Arc::unwrap_or_clone(base).into_owned()));
+        let base = self.base.map(|base| Arc::new(Arc::unwrap_or_clone(base).into_owned()));
         let data = Cow::Owned(self.data.into_owned());
-        let Btf {
-            header,
-            offsets,
-            first_id,
-            first_str,
-            pointers,
-            ..
-        } = self;
-        Btf {
-            data,
-            header,
-            offsets,
-            base,
-            first_id,
-            first_str,
-            pointers,
-        }
+        let Btf { header, offsets, first_id, first_str, pointers, .. } = self;
+        Btf { data, header, offsets, base, first_id, first_str, pointers }
     }
 
     /// The bytes that this was read from.
@@ -167,13 +129,7 @@ impl<'d> Btf<'d> {
 
     /// The same BTF with the size of a pointer that is known from elsewhere, such as an ELF header.
     pub fn with_pointer_size(self, pointer_size: PointerSize) -> Btf<'d> {
-        Btf {
-            pointers: Pointers {
-                size: Some(pointer_size),
-                long: None,
-            },
-            ..self
-        }
+        Btf { pointers: Pointers { size: Some(pointer_size), long: None }, ..self }
     }
 
     /// The type of an id; void for 0.
@@ -215,9 +171,7 @@ impl<'d> Btf<'d> {
 
     /// Where a type's own bytes start, in bytes from the start of the data; None for void and the base's types.
     pub fn offset_of(&self, id: TypeId) -> Option<u32> {
-        self.offsets
-            .get(id.0.checked_sub(self.first_id)? as usize)
-            .copied()
+        self.offsets.get(id.0.checked_sub(self.first_id)? as usize).copied()
     }
 }
 
@@ -235,11 +189,7 @@ fn check_strings(data: &[u8], header: &Header, split: bool) -> Result<(), Error>
         (Some(&first), Some(&last)) => last == 0 && (split || first == 0),
         (None, _) | (_, None) => split,
     };
-    if framed {
-        Ok(())
-    } else {
-        Err(ErrorKind::Strings { split }.at(header.strings.start))
-    }
+    if framed { Ok(()) } else { Err(ErrorKind::Strings { split }.at(header.strings.start)) }
 }
 
 /// The one pass over the type section.
@@ -275,12 +225,8 @@ impl Walk<'_> {
             }
             let name = StrOff(order.decode([n0, n1, n2, n3]));
             if kind == Kind::Int && self.pointers.size.is_none() {
-                let own = name
-                    .0
-                    .checked_sub(self.first_str)
-                    .and_then(|own| string_at(strings, own as usize));
-                self.pointers
-                    .look_at(id, own.unwrap_or_default(), order.decode([s0, s1, s2, s3]));
+                let own = name.0.checked_sub(self.first_str).and_then(|own| string_at(strings, own as usize));
+                self.pointers.look_at(id, own.unwrap_or_default(), order.decode([s0, s1, s2, s3]));
             }
             see(Seen { id, kind, name }, strings);
             offsets.push(at as u32);
@@ -293,9 +239,7 @@ impl Walk<'_> {
     fn next_id(&self, index: usize, at: usize) -> Result<TypeId, Error> {
         // Offsets are kept as u32, and ids are u32: both bounds hold for every BTF that a kernel accepts.
         match (
-            u32::try_from(index)
-                .ok()
-                .and_then(|index| index.checked_add(self.first_id)),
+            u32::try_from(index).ok().and_then(|index| index.checked_add(self.first_id)),
             u32::try_from(at),
         ) {
             (Some(id), Ok(_)) => Ok(TypeId(id)),
@@ -307,13 +251,9 @@ impl Walk<'_> {
     fn type_len(&self, kind: Kind, info: u32, id: TypeId, at: usize) -> Result<usize, Error> {
         let (fixed, each) = match kind.trailer() {
             Some(trailer) => trailer,
-            None => self.described_trailer(kind).ok_or(
-                ErrorKind::UnknownKind {
-                    id,
-                    kind: kind.number(),
-                }
-                .at(at),
-            )?,
+            None => self
+                .described_trailer(kind)
+                .ok_or(ErrorKind::UnknownKind { id, kind: kind.number() }.at(at))?,
         };
         Ok(TYPE_LEN + fixed + each * vlen(info) as usize)
     }

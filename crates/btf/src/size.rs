@@ -38,10 +38,7 @@ impl Pointers {
     /// Takes the first `long` that comes along.
     pub(crate) fn look_at(&mut self, id: TypeId, name: &[u8], size: u32) {
         if let Some(size) = of_long(name, size) {
-            *self = Pointers {
-                size: Some(size),
-                long: Some(id),
-            };
+            *self = Pointers { size: Some(size), long: Some(id) };
         }
     }
 }
@@ -131,27 +128,15 @@ mod tests {
     #[test]
     fn every_spelling_of_long() {
         let check = |name: &str, size, want| assert_eq!(of_long(name.as_bytes(), size), want, "{name}");
-        for name in [
-            "long",
-            "long int",
-            "int long",
-            "unsigned long",
-            "long unsigned int",
-            "int unsigned long",
-        ] {
+        for name in
+            ["long", "long int", "int long", "unsigned long", "long unsigned int", "int unsigned long"]
+        {
             check(name, 8, Some(PointerSize::Eight));
             check(name, 4, Some(PointerSize::Four));
             check(name, 2, None);
         }
-        for name in [
-            "long long",
-            "int",
-            "",
-            "long long unsigned int",
-            "longer",
-            "unsigned int",
-            "long  int",
-        ] {
+        for name in ["long long", "int", "", "long long unsigned int", "longer", "unsigned int", "long  int"]
+        {
             check(name, 8, None);
         }
     }

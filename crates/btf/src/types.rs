@@ -99,25 +99,11 @@ impl<'b> Type<'b> {
                 *word = order.decode([bytes[0], bytes[1], bytes[2], bytes[3]]);
             }
         }
-        Type {
-            btf,
-            id,
-            offset,
-            name: StrOff(words[0]),
-            info: words[1],
-            size_or_type: words[2],
-        }
+        Type { btf, id, offset, name: StrOff(words[0]), info: words[1], size_or_type: words[2] }
     }
 
     pub(crate) fn void(btf: &'b Btf<'b>) -> Type<'b> {
-        Type {
-            btf,
-            id: TypeId::VOID,
-            offset: 0,
-            name: StrOff(0),
-            info: 0,
-            size_or_type: 0,
-        }
+        Type { btf, id: TypeId::VOID, offset: 0, name: StrOff(0), info: 0, size_or_type: 0 }
     }
 
     /// The type's id.
@@ -239,12 +225,8 @@ impl<'b> Type<'b> {
         match self.kind() {
             Kind::Func => Ok(self.len()),
             Kind::Var => self.word(0),
-            other_kind => Err(ErrorKind::WrongKind {
-                id: self.id,
-                found: other_kind,
-                wanted: "FUNC or VAR",
-            }
-            .at(self.offset)),
+            other_kind => Err(ErrorKind::WrongKind { id: self.id, found: other_kind, wanted: "FUNC or VAR" }
+                .at(self.offset)),
         }
     }
 
@@ -261,11 +243,7 @@ impl<'b> Type<'b> {
         if self.kind() != Kind::Array {
             return Err(self.wrong_kind("ARRAY"));
         }
-        Ok(Array {
-            element: TypeId(self.word(0)?),
-            index: TypeId(self.word(1)?),
-            len: self.word(2)?,
-        })
+        Ok(Array { element: TypeId(self.word(0)?), index: TypeId(self.word(1)?), len: self.word(2)? })
     }
 
     /// A member of a STRUCT or UNION (libbpf: `btf_members`, `btf_member_bit_offset`, `btf_member_bitfield_size`).
@@ -275,17 +253,9 @@ impl<'b> Type<'b> {
             return Err(self.wrong_kind("STRUCT or UNION"));
         }
         let [name, type_id, offset] = self.element::<3>(index)?;
-        let (bit_offset, bitfield_size) = if self.kind_flag() {
-            (offset & 0x00ff_ffff, (offset >> 24) as u8)
-        } else {
-            (offset, 0)
-        };
-        Ok(Member {
-            name: StrOff(name),
-            type_id: TypeId(type_id),
-            bit_offset,
-            bitfield_size,
-        })
+        let (bit_offset, bitfield_size) =
+            if self.kind_flag() { (offset & 0x00ff_ffff, (offset >> 24) as u8) } else { (offset, 0) };
+        Ok(Member { name: StrOff(name), type_id: TypeId(type_id), bit_offset, bitfield_size })
     }
 
     /// The members of a STRUCT or UNION, in order; nothing for another kind.
@@ -300,10 +270,7 @@ impl<'b> Type<'b> {
             return Err(self.wrong_kind("FUNC_PROTO"));
         }
         let [name, type_id] = self.element::<2>(index)?;
-        Ok(Param {
-            name: StrOff(name),
-            type_id: TypeId(type_id),
-        })
+        Ok(Param { name: StrOff(name), type_id: TypeId(type_id) })
     }
 
     /// An enumerator of an ENUM or ENUM64.
@@ -311,24 +278,16 @@ impl<'b> Type<'b> {
         match self.kind() {
             Kind::Enum => {
                 let [name, value] = self.element::<2>(index)?;
-                Ok(Enumerator {
-                    name: StrOff(name),
-                    bits: u64::from(value),
-                })
+                Ok(Enumerator { name: StrOff(name), bits: u64::from(value) })
             }
             Kind::Enum64 => {
                 let [name, low, high] = self.element::<3>(index)?;
-                Ok(Enumerator {
-                    name: StrOff(name),
-                    bits: u64::from(high) << 32 | u64::from(low),
-                })
+                Ok(Enumerator { name: StrOff(name), bits: u64::from(high) << 32 | u64::from(low) })
             }
-            other_kind => Err(ErrorKind::WrongKind {
-                id: self.id,
-                found: other_kind,
-                wanted: "ENUM or ENUM64",
+            other_kind => {
+                Err(ErrorKind::WrongKind { id: self.id, found: other_kind, wanted: "ENUM or ENUM64" }
+                    .at(self.offset))
             }
-            .at(self.offset)),
         }
     }
 
@@ -338,18 +297,12 @@ impl<'b> Type<'b> {
             return Err(self.wrong_kind("DATASEC"));
         }
         let [type_id, offset, size] = self.element::<3>(index)?;
-        Ok(VarSection {
-            type_id: TypeId(type_id),
-            offset,
-            size,
-        })
+        Ok(VarSection { type_id: TypeId(type_id), offset, size })
     }
 
     /// A word after the common part.
     fn word(&self, index: usize) -> Result<u32, Error> {
-        self.btf
-            .order()
-            .u32(self.btf.data(), self.offset + TYPE_LEN + 4 * index, "a type")
+        self.btf.order().u32(self.btf.data(), self.offset + TYPE_LEN + 4 * index, "a type")
     }
 
     #[inline]
@@ -370,11 +323,6 @@ impl<'b> Type<'b> {
     }
 
     fn wrong_kind(&self, wanted: &'static str) -> Error {
-        ErrorKind::WrongKind {
-            id: self.id,
-            found: self.kind(),
-            wanted,
-        }
-        .at(self.offset)
+        ErrorKind::WrongKind { id: self.id, found: self.kind(), wanted }.at(self.offset)
     }
 }

@@ -124,12 +124,7 @@ impl Builder {
     /// Adds a member to the STRUCT or UNION that was added last; a width makes it a bitfield.
     pub fn member(&mut self, name: &str, ty: TypeId, bit_offset: u32, bits: Option<u8>) -> Result<(), Error> {
         let name = self.string(name.as_bytes())?;
-        let member = Member {
-            name,
-            type_id: ty,
-            bit_offset,
-            bitfield_size: bits.unwrap_or(0),
-        };
+        let member = Member { name, type_id: ty, bit_offset, bitfield_size: bits.unwrap_or(0) };
         self.push_member(member)
     }
 
@@ -196,11 +191,7 @@ impl Builder {
                 for index in (0..ty.len()).filter(|&index| keep(index)) {
                     let member = ty.member(index)?;
                     let name = self.string(ty.string(member.name)?)?;
-                    self.push_member(Member {
-                        name,
-                        type_id: map(member.type_id),
-                        ..member
-                    })?;
+                    self.push_member(Member { name, type_id: map(member.type_id), ..member })?;
                 }
                 Ok(id)
             }
@@ -276,13 +267,7 @@ impl Builder {
         let len =
             |bytes: &[u8]| u32::try_from(bytes.len()).map_err(|_| ErrorKind::TooManyTypes.at(bytes.len()));
         let mut out = Vec::with_capacity(32 + self.types.len() + self.strings.len());
-        Header::write(
-            &mut out,
-            self.order,
-            self.header_len,
-            len(&self.types)?,
-            len(&self.strings)?,
-        );
+        Header::write(&mut out, self.order, self.header_len, len(&self.types)?, len(&self.strings)?);
         out.extend(&self.types);
         out.extend(&self.strings);
         Ok(out)
@@ -312,11 +297,7 @@ impl Builder {
         let misplaced = || ErrorKind::Misplaced(what).at(self.types.len());
         let &last = self.offsets.last().ok_or_else(misplaced)?;
         let info = self.order.u32(&self.types, last + 4, what)?;
-        if fits(Kind::from_info(info)) {
-            Ok(info)
-        } else {
-            Err(misplaced())
-        }
+        if fits(Kind::from_info(info)) { Ok(info) } else { Err(misplaced()) }
     }
 
     /// Counts one more element of the last type and sets its kind flag.

@@ -124,22 +124,14 @@ impl RunArguments {
     /// What it means to the library.
     pub fn options(&self) -> Options {
         let (jobs, locked, offline) = (self.jobs.jobs, self.locked, self.offline);
-        Options {
-            jobs,
-            locked,
-            offline,
-            ..self.pipeline.options()
-        }
+        Options { jobs, locked, offline, ..self.pipeline.options() }
     }
 }
 
 impl LockArguments {
     /// What it means to the library.
     pub fn options(&self) -> Options {
-        Options {
-            jobs: self.jobs.jobs,
-            ..self.pipeline.options()
-        }
+        Options { jobs: self.jobs.jobs, ..self.pipeline.options() }
     }
 }
 

@@ -17,11 +17,7 @@ pub fn run(arguments: &RunArguments) -> Result<Code, Error> {
     let stdout = std::io::stdout();
     let color = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     say(&summary::to_terminal(&finished.summary, progress::width(), color));
-    say(&format!(
-        "\n{} (exit code {})\n",
-        finished.said(),
-        finished.code.number()
-    ));
+    say(&format!("\n{} (exit code {})\n", finished.said(), finished.code.number()));
     Ok(finished.code)
 }
 
@@ -40,10 +36,7 @@ pub fn extract(arguments: &ExtractArguments) -> Result<Code, Error> {
     let exported = commands::extract(&options, &arguments.folder, &view)?;
     drop(view);
     let files = exported.files.iter().map(|path| format!("{}\n", path.display()));
-    let failures = exported
-        .failures
-        .iter()
-        .map(|(id, failure)| format!("FAILED {id}: {failure}\n"));
+    let failures = exported.failures.iter().map(|(id, failure)| format!("FAILED {id}: {failure}\n"));
     say(&files.chain(failures).collect::<String>());
     Ok(exported.code())
 }

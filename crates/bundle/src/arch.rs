@@ -59,11 +59,7 @@ mod tests {
     fn words() {
         let check = |word: &str, want: Option<Arch>| {
             assert_eq!(word.parse::<Arch>().ok(), want, "{word}");
-            assert_eq!(
-                serde_json::from_value::<Arch>(word.into()).ok(),
-                want,
-                "{word} in JSON"
-            );
+            assert_eq!(serde_json::from_value::<Arch>(word.into()).ok(), want, "{word} in JSON");
         };
         check("x86_64", Some(Arch::X86_64));
         check("amd64", Some(Arch::X86_64));

@@ -45,11 +45,7 @@ pub(crate) fn header(path: &str, size: u64, mtime: u64) -> Result<[u8; BLOCK], E
     }
     for (field, value) in [("size", size), ("mtime", mtime)] {
         if value > MAX_OCTAL {
-            return Err(Error::Octal {
-                field,
-                value,
-                max: MAX_OCTAL,
-            });
+            return Err(Error::Octal { field, value, max: MAX_OCTAL });
         }
     }
     let mut block = [0; BLOCK];
@@ -97,9 +93,7 @@ pub(crate) fn parse_archive(tar: &[u8], max_entries: u64, max_size: u64) -> Resu
     let mut offset = 0;
     loop {
         let at = |fault| Error::Tar { offset, fault };
-        let block: &[u8; BLOCK] = tar[offset..]
-            .first_chunk()
-            .ok_or_else(|| at(TarFault::Truncated))?;
+        let block: &[u8; BLOCK] = tar[offset..].first_chunk().ok_or_else(|| at(TarFault::Truncated))?;
         if block.iter().all(|&b| b == 0) {
             parse_end(&tar[offset..]).map_err(at)?;
             return Ok(entries);
@@ -115,21 +109,13 @@ pub(crate) fn parse_archive(tar: &[u8], max_entries: u64, max_size: u64) -> Resu
         }
         let content = parse_content(tar, offset + BLOCK, found.size).map_err(at)?;
         let next = content.end + padding(found.size);
-        entries.push(Entry {
-            path: found.path,
-            offset,
-            content,
-        });
+        entries.push(Entry { path: found.path, offset, content });
         offset = next;
     }
 }
 
 pub(crate) fn check_limit(what: &'static str, found: u64, limit: u64) -> Result<(), Error> {
-    if found > limit {
-        Err(Error::Limit { what, found, limit })
-    } else {
-        Ok(())
-    }
+    if found > limit { Err(Error::Limit { what, found, limit }) } else { Ok(()) }
 }
 
 struct Header {
@@ -256,86 +242,39 @@ mod tests {
         bad("é");
         bad(&"a".repeat(100));
         assert!(header(&"a".repeat(99), MAX_OCTAL, MAX_OCTAL).is_ok());
-        assert!(matches!(
-            header("a", MAX_OCTAL + 1, 0),
-            Err(Error::Octal { field: "size", .. })
-        ));
-        assert!(matches!(
-            header("a", 0, u64::MAX),
-            Err(Error::Octal { field: "mtime", .. })
-        ));
+        assert!(matches!(header("a", MAX_OCTAL + 1, 0), Err(Error::Octal { field: "size", .. })));
+        assert!(matches!(header("a", 0, u64::MAX), Err(Error::Octal { field: "mtime", .. })));
     }
 
     #[test]
     fn order_and_limits() {
         let order = |files: &[(&str, &[u8])]| {
             let result = parse(&archive(files));
-            assert!(
-                matches!(
-                    result,
-                    Err(Error::Tar {
-                        fault: TarFault::Order(_),
-                        ..
-                    })
-                ),
-                "{result:?}"
-            );
+            assert!(matches!(result, Err(Error::Tar { fault: TarFault::Order(_), .. })), "{result:?}");
         };
         order(&[("a", b""), ("a", b"")]);
         order(&[("b", b""), ("a", b"")]);
         let tar = archive(&[("a", b"12345"), ("b", b"")]);
-        assert!(matches!(
-            parse_archive(&tar, 1, 9),
-            Err(Error::Limit {
-                found: 2,
-                limit: 1,
-                ..
-            })
-        ));
-        assert!(matches!(
-            parse_archive(&tar, 9, 4),
-            Err(Error::Limit {
-                found: 5,
-                limit: 4,
-                ..
-            })
-        ));
+        assert!(matches!(parse_archive(&tar, 1, 9), Err(Error::Limit { found: 2, limit: 1, .. })));
+        assert!(matches!(parse_archive(&tar, 9, 4), Err(Error::Limit { found: 5, limit: 4, .. })));
     }
 
     #[test]
     fn every_cut_is_an_error() {
         let tar = archive(&[("a", b"12345"), ("b", b"")]);
         for len in 0..tar.len() {
-            let fault = |error| {
-                matches!(
-                    error,
-                    Error::Tar {
-                        fault: TarFault::Truncated,
-                        ..
-                    }
-                )
-            };
+            let fault = |error| matches!(error, Error::Tar { fault: TarFault::Truncated, .. });
             assert!(parse(&tar[..len]).is_err_and(fault), "{len}");
         }
         let mut longer = tar.clone();
         longer.push(0);
-        assert!(matches!(
-            parse(&longer),
-            Err(Error::Tar {
-                fault: TarFault::AfterEnd,
-                ..
-            })
-        ));
+        assert!(matches!(parse(&longer), Err(Error::Tar { fault: TarFault::AfterEnd, .. })));
     }
 
     #[test]
     fn every_flipped_byte_outside_the_content_is_an_error() {
         let tar = archive(&[("a", b"12345"), ("b", b"x")]);
-        let contents: Vec<_> = parse(&tar)
-            .unwrap()
-            .into_iter()
-            .map(|entry| entry.content)
-            .collect();
+        let contents: Vec<_> = parse(&tar).unwrap().into_iter().map(|entry| entry.content).collect();
         for at in (0..tar.len()).filter(|at| !contents.iter().any(|content| content.contains(at))) {
             let mut bad = tar.clone();
             bad[at] ^= 1;

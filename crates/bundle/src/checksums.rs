@@ -20,11 +20,7 @@ impl Checksums {
     pub fn add(&mut self, name: impl Into<String>, sha256: Digest) -> Result<(), Error> {
         let name = name.into();
         if let Some(problem) = bad_name(&name) {
-            return Err(Error::Part {
-                field: "file name",
-                value: name,
-                problem,
-            });
+            return Err(Error::Part { field: "file name", value: name, problem });
         }
         self.0.insert(name, sha256);
         Ok(())
@@ -50,10 +46,7 @@ impl Checksums {
                     None if sums.0.contains_key(name) => Err("the name is there twice"),
                     None => Ok((name, sha256)),
                 })
-                .map_err(|problem| Error::Checksums {
-                    line: number + 1,
-                    problem,
-                })?;
+                .map_err(|problem| Error::Checksums { line: number + 1, problem })?;
             sums.0.insert(name.to_owned(), sha256);
         }
         Ok(sums)
@@ -61,15 +54,9 @@ impl Checksums {
 }
 
 fn parse_line(line: &str) -> Result<(&str, Digest), &'static str> {
-    let (digest, name) = line
-        .split_once(' ')
-        .ok_or("expected a sha256, two spaces and a name")?;
-    let digest = digest
-        .parse()
-        .map_err(|_| "expected 64 lowercase hexadecimal digits")?;
-    let name = name
-        .strip_prefix([' ', '*'])
-        .ok_or("expected two spaces before the name")?;
+    let (digest, name) = line.split_once(' ').ok_or("expected a sha256, two spaces and a name")?;
+    let digest = digest.parse().map_err(|_| "expected 64 lowercase hexadecimal digits")?;
+    let name = name.strip_prefix([' ', '*']).ok_or("expected two spaces before the name")?;
     Ok((name, digest))
 }
 
@@ -85,9 +72,7 @@ fn bad_name(name: &str) -> Option<&'static str> {
 /// The text of the file.
 impl fmt::Display for Checksums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .iter()
-            .try_for_each(|(name, sha256)| writeln!(f, "{sha256}  {name}"))
+        self.0.iter().try_for_each(|(name, sha256)| writeln!(f, "{sha256}  {name}"))
     }
 }
 
@@ -101,14 +86,7 @@ mod tests {
         sums.add("b.tar.zst", Digest::of(b"b")).unwrap();
         sums.add("a.tar.zst", Digest::of(b"a")).unwrap();
         let text = sums.to_string();
-        assert_eq!(
-            text,
-            format!(
-                "{}  a.tar.zst\n{}  b.tar.zst\n",
-                Digest::of(b"a"),
-                Digest::of(b"b")
-            )
-        );
+        assert_eq!(text, format!("{}  a.tar.zst\n{}  b.tar.zst\n", Digest::of(b"a"), Digest::of(b"b")));
         assert_eq!(Checksums::parse(&text).unwrap(), sums);
         assert_eq!(Checksums::parse(&text.replace("  ", " *")).unwrap(), sums);
         assert_eq!(sums.find("a.tar.zst"), Some(Digest::of(b"a")));
@@ -122,10 +100,7 @@ mod tests {
         let digest = Digest::of(b"");
         let check = |text: &str, line: usize| {
             let error = Checksums::parse(text).unwrap_err();
-            assert!(
-                matches!(error, Error::Checksums { line: l, .. } if l == line),
-                "{text:?}: {error}"
-            );
+            assert!(matches!(error, Error::Checksums { line: l, .. } if l == line), "{text:?}: {error}");
         };
         check("nothing", 1);
         check(&format!("{digest} a"), 1);

@@ -52,11 +52,7 @@ impl Content {
         match self {
             Content::Bytes(bytes) => {
                 out.write_all(bytes).map_err(Error::Write)?;
-                Ok(Sight {
-                    sha256: Digest::of(bytes),
-                    size: bytes.len() as u64,
-                    magic: first_two(bytes),
-                })
+                Ok(Sight { sha256: Digest::of(bytes), size: bytes.len() as u64, magic: first_two(bytes) })
             }
             Content::File(path) => copy_file(path, out),
         }
@@ -68,10 +64,7 @@ fn first_two(bytes: &[u8]) -> [u8; 2] {
 }
 
 fn copy_file(path: &Path, out: &mut dyn Write) -> Result<Sight, Error> {
-    let failed = |source| Error::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| Error::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
@@ -79,11 +72,7 @@ fn copy_file(path: &Path, out: &mut dyn Write) -> Result<Sight, Error> {
     loop {
         let n = match file.read(&mut buffer) {
             Ok(0) => {
-                return Ok(Sight {
-                    sha256: Digest::finish(hasher),
-                    size,
-                    magic,
-                });
+                return Ok(Sight { sha256: Digest::finish(hasher), size, magic });
             }
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

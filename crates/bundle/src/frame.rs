@@ -62,22 +62,13 @@ pub(crate) fn decompress(bytes: &[u8], limit: u64) -> Result<Vec<u8>, Error> {
     if !bytes.starts_with(&zstd::zstd_safe::MAGICNUMBER.to_le_bytes()) {
         return Err(Error::NotZstd);
     }
-    let size = zstd::zstd_safe::get_frame_content_size(bytes)
-        .ok()
-        .flatten()
-        .ok_or(Error::NotZstd)?;
+    let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten().ok_or(Error::NotZstd)?;
     check_limit("size of the decompressed archive", size, limit)?;
-    let mut decoder = Decoder::with_buffer(bytes)
-        .map_err(Error::Decompress)?
-        .single_frame();
+    let mut decoder = Decoder::with_buffer(bytes).map_err(Error::Decompress)?.single_frame();
     decoder.window_log_max(WINDOW_LOG).map_err(Error::Decompress)?;
     let mut content = Vec::with_capacity(size.min(FIRST_ALLOCATION) as usize);
     // zstd itself refuses a frame with more or less than the size that it states; the cap makes it not our trust.
-    decoder
-        .by_ref()
-        .take(size + 1)
-        .read_to_end(&mut content)
-        .map_err(Error::Decompress)?;
+    decoder.by_ref().take(size + 1).read_to_end(&mut content).map_err(Error::Decompress)?;
     match decoder.finish() {
         [] => Ok(content),
         rest => Err(Error::AfterFrame(rest.len())),
@@ -119,14 +110,7 @@ mod tests {
     #[test]
     fn refused() {
         let frame = compress(b"content", 3, 1);
-        assert!(matches!(
-            decompress(&frame, 6),
-            Err(Error::Limit {
-                found: 7,
-                limit: 6,
-                ..
-            })
-        ));
+        assert!(matches!(decompress(&frame, 6), Err(Error::Limit { found: 7, limit: 6, .. })));
         let two = [&frame[..], &frame[..]].concat();
         assert!(matches!(decompress(&two, 99), Err(Error::AfterFrame(n)) if n == frame.len()));
         let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0], &frame[..]].concat();
@@ -134,10 +118,7 @@ mod tests {
         let mut no_size = Encoder::new(Vec::new(), 3).unwrap();
         no_size.write_all(b"content").unwrap();
         no_size.flush().unwrap();
-        assert!(matches!(
-            decompress(&no_size.finish().unwrap(), 99),
-            Err(Error::NotZstd)
-        ));
+        assert!(matches!(decompress(&no_size.finish().unwrap(), 99), Err(Error::NotZstd)));
         assert!(matches!(decompress(b"", 99), Err(Error::NotZstd)));
         for level in [0, -1, 23] {
             assert!(matches!(encoder(Vec::new(), level, 1, 0), Err(Error::Level(l)) if l == level));

@@ -39,21 +39,11 @@ impl Query {
     pub fn host_at(root: &Path) -> Result<Query, HostError> {
         let below = |path: &str| root.join(path.trim_start_matches('/'));
         let release = below("/proc/sys/kernel/osrelease");
-        let bytes = read(&release).map_err(|source| HostError::Io {
-            path: release,
-            source,
-        })?;
-        let query = Query::new(
-            std::env::consts::ARCH.parse::<Arch>()?,
-            String::from_utf8_lossy(&bytes).trim(),
-        );
-        let os = OsRelease::PATHS
-            .iter()
-            .find_map(|path| read(&below(path)).ok())
-            .unwrap_or_default();
-        let build_id = read(&below("/sys/kernel/notes"))
-            .ok()
-            .and_then(|notes| build_id_from_notes(&notes));
+        let bytes = read(&release).map_err(|source| HostError::Io { path: release, source })?;
+        let query =
+            Query::new(std::env::consts::ARCH.parse::<Arch>()?, String::from_utf8_lossy(&bytes).trim());
+        let os = OsRelease::PATHS.iter().find_map(|path| read(&below(path)).ok()).unwrap_or_default();
+        let build_id = read(&below("/sys/kernel/notes")).ok().and_then(|notes| build_id_from_notes(&notes));
         let query = query.os_release(&OsRelease::parse(&String::from_utf8_lossy(&os)));
         Ok(Query { build_id, ..query })
     }
@@ -119,10 +109,7 @@ mod tests {
         };
         let id = note(3, b"GNU\0", &[0xab, 0x01, 0xff]);
         check(std::slice::from_ref(&id), Some("ab01ff"));
-        check(
-            &[note(6, b"Xen\0", b"12345"), note(3, b"Linux\0", b"1"), id.clone()],
-            Some("ab01ff"),
-        );
+        check(&[note(6, b"Xen\0", b"12345"), note(3, b"Linux\0", b"1"), id.clone()], Some("ab01ff"));
         check(&[note(1, b"GNU\0", b"1234")], None);
         check(&[], None);
         check(&[note(3, b"GNU\0", b"")], None);
@@ -143,19 +130,11 @@ mod tests {
         assert!(matches!(Query::host_at(root.path()), Err(HostError::Io { .. })));
         put("proc/sys/kernel/osrelease", b"6.1.0-50-cloud-amd64\n");
         let bare = Query::host_at(root.path()).unwrap();
-        assert_eq!(
-            (bare.release.as_str(), bare.distro, bare.build_id),
-            ("6.1.0-50-cloud-amd64", None, None)
-        );
+        assert_eq!((bare.release.as_str(), bare.distro, bare.build_id), ("6.1.0-50-cloud-amd64", None, None));
         put("etc/os-release", b"ID=alpine\nVERSION_ID=3.20\n");
         put("host/etc/os-release", b"ID=\"debian\"\nVERSION_ID=\"12\"\n");
         put("sys/kernel/notes", &note(3, b"GNU\0", &[1, 2]));
         let full = Query::host_at(root.path()).unwrap();
-        assert_eq!(
-            full,
-            Query::new(full.arch, "6.1.0-50-cloud-amd64")
-                .os("debian", "12")
-                .build_id("0102")
-        );
+        assert_eq!(full, Query::new(full.arch, "6.1.0-50-cloud-amd64").os("debian", "12").build_id("0102"));
     }
 }

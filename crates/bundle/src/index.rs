@@ -79,15 +79,7 @@ struct Stamp {
 impl Index {
     pub(crate) fn new(name: String, arch: Arch, engine: String) -> Index {
         let (kernels, programs) = (Vec::new(), Vec::new());
-        Index {
-            format: FORMAT.into(),
-            version: INDEX_VERSION,
-            name,
-            arch,
-            engine,
-            kernels,
-            programs,
-        }
+        Index { format: FORMAT.into(), version: INDEX_VERSION, name, arch, engine, kernels, programs }
     }
 
     /// The version of the format.
@@ -105,11 +97,7 @@ impl Index {
     /// Reads `index.json` and checks that it says nothing twice, out of order or impossible.
     pub fn parse(json: &[u8]) -> Result<Index, Error> {
         let stamp: Stamp = serde_json::from_slice(json).map_err(Error::Json)?;
-        check_stamp(
-            "the bundle format",
-            (&stamp.format, stamp.version),
-            (FORMAT, INDEX_VERSION),
-        )?;
+        check_stamp("the bundle format", (&stamp.format, stamp.version), (FORMAT, INDEX_VERSION))?;
         let index: Index = serde_json::from_slice(json).map_err(Error::Json)?;
         index.check()?;
         Ok(index)
@@ -131,15 +119,10 @@ impl Index {
         for kernel in &self.kernels {
             kernel.entry.check()?;
             if kernel.entry.arch != self.arch {
-                return Err(Error::OtherArch {
-                    kernel: kernel.entry.key().to_string(),
-                    bundle: self.arch,
-                });
+                return Err(Error::OtherArch { kernel: kernel.entry.key().to_string(), bundle: self.arch });
             }
         }
-        self.programs
-            .iter()
-            .try_for_each(|program| check_name("program", &program.name))?;
+        self.programs.iter().try_for_each(|program| check_name("program", &program.name))?;
         self.check_kernel_order()?;
         self.check_program_order()
     }
@@ -180,11 +163,7 @@ pub(crate) fn check_stamp(
         return Ok(());
     }
     let text = |format: &str, version: u64| format!("{format} {version}");
-    Err(Error::Version {
-        what,
-        found: text(found.0, found.1),
-        want: text(want.0, want.1.into()),
-    })
+    Err(Error::Version { what, found: text(found.0, found.1), want: text(want.0, want.1.into()) })
 }
 
 #[cfg(test)]
@@ -192,76 +171,37 @@ mod tests {
     use super::*;
 
     fn kernel(key: &str, build_id: Option<&str>) -> IndexedKernel {
-        let KernelKey {
-            distro,
-            version,
-            arch,
-            release,
-        } = key.parse().unwrap();
-        let blob = BlobRef {
-            sha256: Digest::of(b""),
-            size: 0,
-        };
+        let KernelKey { distro, version, arch, release } = key.parse().unwrap();
+        let blob = BlobRef { sha256: Digest::of(b""), size: 0 };
         let build_id = build_id.map(str::to_owned);
-        let entry = KernelEntry {
-            distro,
-            version,
-            version_aliases: vec![],
-            arch,
-            release,
-            build_id,
-        };
-        IndexedKernel {
-            entry,
-            btf: blob,
-            records: blob,
-        }
+        let entry = KernelEntry { distro, version, version_aliases: vec![], arch, release, build_id };
+        IndexedKernel { entry, btf: blob, records: blob }
     }
 
     fn index(kernels: &[(&str, Option<&str>)], programs: &[&str]) -> Index {
         let mut index = Index::new("n".into(), Arch::X86_64, "e".into());
         index.kernels = kernels.iter().map(|(key, id)| kernel(key, *id)).collect();
-        let program = |name: &&str| ProgramEntry {
-            name: (*name).into(),
-            sha256: Digest::of(b""),
-        };
+        let program = |name: &&str| ProgramEntry { name: (*name).into(), sha256: Digest::of(b"") };
         index.programs = programs.iter().map(program).collect();
         index
     }
 
     #[test]
     fn round_trip() {
-        let index = index(
-            &[("a/1/x86_64/r", None), ("a/2/x86_64/r", Some("00"))],
-            &["p", "q"],
-        );
+        let index = index(&[("a/1/x86_64/r", None), ("a/2/x86_64/r", Some("00"))], &["p", "q"]);
         assert_eq!(Index::parse(index.to_json().as_bytes()).unwrap(), index);
     }
 
     #[test]
     fn refused() {
         let check = |kernels: &[(&str, Option<&str>)], programs: &[&str], want: &str| {
-            let error = Index::parse(index(kernels, programs).to_json().as_bytes())
-                .unwrap_err()
-                .to_string();
+            let error = Index::parse(index(kernels, programs).to_json().as_bytes()).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         };
         check(&[("a/1/x86_64/r", None), ("a/1/x86_64/r", None)], &[], "twice");
-        check(
-            &[("a/1/x86_64/r", None), ("a/1/x86_64/r", Some("00"))],
-            &[],
-            "twice",
-        );
-        check(
-            &[("a/1/x86_64/r", Some("00")), ("a/1/x86_64/r", Some("00"))],
-            &[],
-            "twice",
-        );
-        check(
-            &[("a/2/x86_64/r", None), ("a/1/x86_64/r", None)],
-            &[],
-            "out of order",
-        );
+        check(&[("a/1/x86_64/r", None), ("a/1/x86_64/r", Some("00"))], &[], "twice");
+        check(&[("a/1/x86_64/r", Some("00")), ("a/1/x86_64/r", Some("00"))], &[], "twice");
+        check(&[("a/2/x86_64/r", None), ("a/1/x86_64/r", None)], &[], "out of order");
         check(&[("a/1/arm64/r", None)], &[], "one bundle per architecture");
         check(&[("a/1/x86_64/r", Some("0G"))], &[], "build id");
         check(&[], &["p", "p"], "twice");
@@ -282,24 +222,15 @@ mod tests {
             let error = Index::parse(json.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(want), "{json}: {error}");
         };
-        check(
-            r#"{"format":"btfpipe-bundle","version":2,"anything":[]}"#,
-            "\"btfpipe-bundle 2\"",
-        );
+        check(r#"{"format":"btfpipe-bundle","version":2,"anything":[]}"#, "\"btfpipe-bundle 2\"");
         check(r#"{"format":"other","version":1}"#, "\"other 1\"");
         check(r#"{"format":"btfpipe-bundle","version":1}"#, "missing field");
         check("", "EOF");
         check("[]", "index.json");
-        let deep = format!(
-            r#"{{"format":"btfpipe-bundle","version":1,"name":{}"#,
-            "[".repeat(9999)
-        );
+        let deep = format!(r#"{{"format":"btfpipe-bundle","version":1,"name":{}"#, "[".repeat(9999));
         assert!(Index::parse(deep.as_bytes()).is_err());
         let unknown = index(&[], &[]).to_json().replacen('{', r#"{"later":1,"#, 1);
-        assert!(
-            Index::parse(unknown.as_bytes()).is_ok(),
-            "an unknown key is for later versions"
-        );
+        assert!(Index::parse(unknown.as_bytes()).is_ok(), "an unknown key is for later versions");
         let twice = index(&[], &[]).to_json().replacen('{', r#"{"name":"n","#, 1);
         check(&twice, "duplicate field");
     }

@@ -23,11 +23,7 @@ pub struct KernelKey {
 
 impl fmt::Display for KernelKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}/{}/{}",
-            self.distro, self.version, self.arch, self.release
-        )
+        write!(f, "{}/{}/{}/{}", self.distro, self.version, self.arch, self.release)
     }
 }
 
@@ -35,11 +31,7 @@ impl FromStr for KernelKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<KernelKey, Error> {
-        let bad = |problem| Error::Part {
-            field: "kernel key",
-            value: text.to_owned(),
-            problem,
-        };
+        let bad = |problem| Error::Part { field: "kernel key", value: text.to_owned(), problem };
         let parts: Vec<&str> = text.split('/').collect();
         let [distro, version, arch, release] = parts[..] else {
             return Err(bad("is not distro/version/arch/release"));
@@ -48,12 +40,7 @@ impl FromStr for KernelKey {
         for (field, part) in [("distro", distro), ("version", version), ("release", release)] {
             check_part(field, part)?;
         }
-        Ok(KernelKey {
-            distro: distro.into(),
-            version: version.into(),
-            arch,
-            release: release.into(),
-        })
+        Ok(KernelKey { distro: distro.into(), version: version.into(), arch, release: release.into() })
     }
 }
 
@@ -89,22 +76,14 @@ impl KernelEntry {
 
     /// The order of kernels in an index.
     pub(crate) fn order(&self) -> (&str, &str, Arch, &str, Option<&str>) {
-        (
-            &self.distro,
-            &self.version,
-            self.arch,
-            &self.release,
-            self.build_id.as_deref(),
-        )
+        (&self.distro, &self.version, self.arch, &self.release, self.build_id.as_deref())
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         check_part("distro", &self.distro)?;
         check_part("version", &self.version)?;
         check_part("release", &self.release)?;
-        self.version_aliases
-            .iter()
-            .try_for_each(|alias| check_part("version alias", alias))?;
+        self.version_aliases.iter().try_for_each(|alias| check_part("version alias", alias))?;
         self.build_id.as_deref().map_or(Ok(()), check_build_id)
     }
 }
@@ -119,11 +98,7 @@ fn check_part(field: &'static str, value: &str) -> Result<(), Error> {
         _ if value.chars().any(char::is_control) => "contains a control character",
         _ => return Ok(()),
     };
-    Err(Error::Part {
-        field,
-        value: value.to_owned(),
-        problem,
-    })
+    Err(Error::Part { field, value: value.to_owned(), problem })
 }
 
 fn check_build_id(value: &str) -> Result<(), Error> {
@@ -153,10 +128,7 @@ mod tests {
             let key = text.parse::<KernelKey>().ok().map(|key| key.to_string());
             assert_eq!(key.as_deref(), want, "{text}");
         };
-        check(
-            "debian/12/x86_64/6.1.0-50-cloud-amd64",
-            Some("debian/12/x86_64/6.1.0-50-cloud-amd64"),
-        );
+        check("debian/12/x86_64/6.1.0-50-cloud-amd64", Some("debian/12/x86_64/6.1.0-50-cloud-amd64"));
         check("debian/sid/aarch64/7.0.4", Some("debian/sid/arm64/7.0.4"));
         check("debian/12/x86_64", None);
         check("debian/12/x86_64/a/b", None);

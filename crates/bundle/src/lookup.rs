@@ -89,16 +89,9 @@ impl Index {
     /// The kernel that `query` describes, or why there is none.
     pub fn resolve(&self, query: &Query) -> Result<Hit<'_>, Miss> {
         if query.arch != self.arch {
-            return Err(Miss::Arch {
-                bundle: self.arch,
-                query: query.arch,
-            });
+            return Err(Miss::Arch { bundle: self.arch, query: query.arch });
         }
-        let same_release: Vec<_> = self
-            .kernels
-            .iter()
-            .filter(|k| k.entry.release == query.release)
-            .collect();
+        let same_release: Vec<_> = self.kernels.iter().filter(|k| k.entry.release == query.release).collect();
         if same_release.is_empty() {
             return Err(Miss::Release(query.release.clone()));
         }
@@ -178,18 +171,11 @@ fn resolve_by_release<'a>(
 fn one_btf<'a>(kernels: &[&'a IndexedKernel], rule: Rule, build_id: BuildIdCheck) -> Option<Hit<'a>> {
     let (&kernel, others) = kernels.split_first()?;
     let same = others.iter().all(|other| other.btf == kernel.btf);
-    same.then_some(Hit {
-        kernel,
-        rule,
-        build_id,
-    })
+    same.then_some(Hit { kernel, rule, build_id })
 }
 
 fn names(kernels: &[&IndexedKernel]) -> Vec<String> {
-    kernels
-        .iter()
-        .map(|kernel| kernel.entry.key().to_string())
-        .collect()
+    kernels.iter().map(|kernel| kernel.entry.key().to_string()).collect()
 }
 
 fn has_version(kernel: &IndexedKernel, version: &str) -> bool {
@@ -222,35 +208,17 @@ mod tests {
     /// `key [=blob] [aka alias]… [#build-id]`, a line a kernel; the blob defaults to one of its own.
     fn index(lines: &str) -> Index {
         let mut index = Index::new("n".into(), Arch::X86_64, "e".into());
-        index.kernels = lines
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .map(kernel)
-            .collect();
-        index
-            .kernels
-            .sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
+        index.kernels = lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(kernel).collect();
+        index.kernels.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
         index.check().unwrap();
         index
     }
 
     fn kernel(line: &str) -> IndexedKernel {
         let mut words = line.split_whitespace();
-        let KernelKey {
-            distro,
-            version,
-            arch,
-            release,
-        } = words.next().unwrap().parse().unwrap();
-        let mut entry = KernelEntry {
-            distro,
-            version,
-            version_aliases: vec![],
-            arch,
-            release,
-            build_id: None,
-        };
+        let KernelKey { distro, version, arch, release } = words.next().unwrap().parse().unwrap();
+        let mut entry =
+            KernelEntry { distro, version, version_aliases: vec![], arch, release, build_id: None };
         let mut blob = line;
         for word in words {
             match word.split_at(1) {
@@ -259,15 +227,8 @@ mod tests {
                 _ => entry.version_aliases.push(word.into()),
             }
         }
-        let blob = BlobRef {
-            sha256: Digest::of(blob.as_bytes()),
-            size: 0,
-        };
-        IndexedKernel {
-            entry,
-            btf: blob,
-            records: blob,
-        }
+        let blob = BlobRef { sha256: Digest::of(blob.as_bytes()), size: 0 };
+        IndexedKernel { entry, btf: blob, records: blob }
     }
 
     /// `distro version release [#build-id]`, `-` for what isn't known.
@@ -285,16 +246,8 @@ mod tests {
     #[track_caller]
     fn check(index: &Index, text: &str, want: &str) {
         let found = match index.resolve(&query(text)) {
-            Ok(Hit {
-                kernel,
-                rule,
-                build_id,
-            }) => {
-                let verified = if build_id == BuildIdCheck::Verified {
-                    " verified"
-                } else {
-                    ""
-                };
+            Ok(Hit { kernel, rule, build_id }) => {
+                let verified = if build_id == BuildIdCheck::Verified { " verified" } else { "" };
                 format!("{rule} {}{verified}", kernel.entry.key())
             }
             Err(Miss::Arch { .. }) => "arch".into(),
@@ -317,71 +270,31 @@ mod tests {
              ubuntu/20.04/x86_64/5.4.0-42-generic",
         );
         let check = |text, want| check(&index, text, want);
-        check(
-            "debian 12 6.1.0-50-cloud-amd64",
-            "exact debian/12/x86_64/6.1.0-50-cloud-amd64",
-        );
-        check(
-            "ol 7.9 5.4.17-2011.el7uek.x86_64",
-            "version-alias ol/7/x86_64/5.4.17-2011.el7uek.x86_64",
-        );
-        check(
-            "oracle 7.9 5.4.17-2011.el7uek.x86_64",
-            "version-alias ol/7/x86_64/5.4.17-2011.el7uek.x86_64",
-        );
-        check(
-            "rhel 8.1 4.18.0-80.el8.x86_64",
-            "major-version rhel/8/x86_64/4.18.0-80.el8.x86_64",
-        );
-        check(
-            "redhat 8.1 4.18.0-80.el8.x86_64",
-            "major-version rhel/8/x86_64/4.18.0-80.el8.x86_64",
-        );
-        check(
-            "ol 7.7 5.4.17-2011.el7uek.x86_64",
-            "major-version ol/7/x86_64/5.4.17-2011.el7uek.x86_64",
-        );
-        check(
-            "alpine 3.20 6.1.0-50-cloud-amd64",
-            "unique-release debian/12/x86_64/6.1.0-50-cloud-amd64",
-        );
-        check(
-            "debian - 6.1.0-50-cloud-amd64",
-            "unique-release debian/12/x86_64/6.1.0-50-cloud-amd64",
-        );
+        check("debian 12 6.1.0-50-cloud-amd64", "exact debian/12/x86_64/6.1.0-50-cloud-amd64");
+        check("ol 7.9 5.4.17-2011.el7uek.x86_64", "version-alias ol/7/x86_64/5.4.17-2011.el7uek.x86_64");
+        check("oracle 7.9 5.4.17-2011.el7uek.x86_64", "version-alias ol/7/x86_64/5.4.17-2011.el7uek.x86_64");
+        check("rhel 8.1 4.18.0-80.el8.x86_64", "major-version rhel/8/x86_64/4.18.0-80.el8.x86_64");
+        check("redhat 8.1 4.18.0-80.el8.x86_64", "major-version rhel/8/x86_64/4.18.0-80.el8.x86_64");
+        check("ol 7.7 5.4.17-2011.el7uek.x86_64", "major-version ol/7/x86_64/5.4.17-2011.el7uek.x86_64");
+        check("alpine 3.20 6.1.0-50-cloud-amd64", "unique-release debian/12/x86_64/6.1.0-50-cloud-amd64");
+        check("debian - 6.1.0-50-cloud-amd64", "unique-release debian/12/x86_64/6.1.0-50-cloud-amd64");
         check("alpine 3.20 4.18.0-80.el8.x86_64", "ambiguous 2");
         check("ubuntu 22.04 5.4.0-42-generic", "ambiguous 2");
-        check(
-            "ubuntu 20.04 5.4.0-42-generic",
-            "exact ubuntu/20.04/x86_64/5.4.0-42-generic",
-        );
-        check(
-            "ubuntu 18.04 5.4.0-42-generic",
-            "exact ubuntu/18.04/x86_64/5.4.0-42-generic",
-        );
+        check("ubuntu 20.04 5.4.0-42-generic", "exact ubuntu/20.04/x86_64/5.4.0-42-generic");
+        check("ubuntu 18.04 5.4.0-42-generic", "exact ubuntu/18.04/x86_64/5.4.0-42-generic");
     }
 
     #[test]
     fn never_the_nearest() {
         let index = index("debian/12/x86_64/6.1.0-50-cloud-amd64");
-        for release in [
-            "6.1.0-50-cloud-amd",
-            "6.1.0-50-cloud-amd64x",
-            "6.1.0-51-cloud-amd64",
-            "6.1.0-50-amd64",
-            "",
-        ] {
+        for release in
+            ["6.1.0-50-cloud-amd", "6.1.0-50-cloud-amd64x", "6.1.0-51-cloud-amd64", "6.1.0-50-amd64", ""]
+        {
             let found = index.resolve(&Query::new(Arch::X86_64, release).os("debian", "12"));
             assert_eq!(found, Err(Miss::Release(release.to_owned())));
         }
         let found = index.resolve(&Query::new(Arch::Arm64, "6.1.0-50-cloud-amd64").os("debian", "12"));
-        assert_eq!(
-            found,
-            Err(Miss::Arch {
-                bundle: Arch::X86_64,
-                query: Arch::Arm64
-            })
-        );
+        assert_eq!(found, Err(Miss::Arch { bundle: Arch::X86_64, query: Arch::Arm64 }));
     }
 
     #[test]
@@ -402,10 +315,7 @@ mod tests {
              ol/8/x86_64/r-2 #ee",
         );
         let check = |text, want| check(&index, text, want);
-        check(
-            "debian 10 4.19.0-17-amd64 #aa",
-            "exact debian/10/x86_64/4.19.0-17-amd64 verified",
-        );
+        check("debian 10 4.19.0-17-amd64 #aa", "exact debian/10/x86_64/4.19.0-17-amd64 verified");
         check("debian 10 4.19.0-17-amd64", "ambiguous 2");
         check("debian 10 4.19.0-17-amd64 #cc", "other build-id");
         // A container says centos, the host is rhel: the build-id knows.
@@ -427,16 +337,8 @@ mod tests {
     fn a_plain_release_proves_nothing() {
         let index = index("bottlerocket/1.15.1/x86_64/5.15.128 #aa");
         check(&index, "gentoo 2 5.15.128", "plain release");
-        check(
-            &index,
-            "gentoo 2 5.15.128 #aa",
-            "unique-release bottlerocket/1.15.1/x86_64/5.15.128 verified",
-        );
-        check(
-            &index,
-            "bottlerocket 1.15.1 5.15.128",
-            "exact bottlerocket/1.15.1/x86_64/5.15.128",
-        );
+        check(&index, "gentoo 2 5.15.128 #aa", "unique-release bottlerocket/1.15.1/x86_64/5.15.128 verified");
+        check(&index, "bottlerocket 1.15.1 5.15.128", "exact bottlerocket/1.15.1/x86_64/5.15.128");
     }
 
     #[test]
@@ -447,11 +349,7 @@ mod tests {
              amzn/2018.03/x86_64/4.14.1-1.amzn1.x86_64
              other/1/x86_64/4.14.1-1.amzn1.x86_64",
         );
-        check(
-            &index,
-            "- - 5.3.7-301.fc31.x86_64",
-            "release-pattern fedora/31/x86_64/5.3.7-301.fc31.x86_64",
-        );
+        check(&index, "- - 5.3.7-301.fc31.x86_64", "release-pattern fedora/31/x86_64/5.3.7-301.fc31.x86_64");
         check(
             &index,
             "- - 4.14.1-1.amzn1.x86_64",

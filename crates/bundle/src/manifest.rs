@@ -84,14 +84,8 @@ impl PackageEntry {
             source_date_epoch: package.source_date_epoch,
             level: package.level,
             zstd: zstd_version().to_owned(),
-            tar: BlobRef {
-                sha256: package.tar_sha256,
-                size: package.tar_size,
-            },
-            zst: BlobRef {
-                sha256: package.zst_sha256,
-                size: package.zst_size,
-            },
+            tar: BlobRef { sha256: package.tar_sha256, size: package.tar_size },
+            zst: BlobRef { sha256: package.zst_sha256, size: package.zst_size },
             blobs: package.blobs,
             kernels: index.kernels.iter().map(kernel).collect(),
             programs: index.programs.clone(),
@@ -104,11 +98,7 @@ impl Manifest {
     pub fn new(packages: impl IntoIterator<Item = PackageEntry>) -> Manifest {
         let mut packages: Vec<_> = packages.into_iter().collect();
         packages.sort_by(|a, b| a.file.cmp(&b.file));
-        Manifest {
-            format: FORMAT.into(),
-            version: MANIFEST_VERSION,
-            packages,
-        }
+        Manifest { format: FORMAT.into(), version: MANIFEST_VERSION, packages }
     }
 
     /// The text of `manifest.json`.
@@ -121,11 +111,7 @@ impl Manifest {
     /// Reads `manifest.json`.
     pub fn parse(json: &[u8]) -> Result<Manifest, Error> {
         let stamp: Stamp = serde_json::from_slice(json).map_err(Error::Manifest)?;
-        check_stamp(
-            "the manifest format",
-            (&stamp.format, stamp.version),
-            (FORMAT, MANIFEST_VERSION),
-        )?;
+        check_stamp("the manifest format", (&stamp.format, stamp.version), (FORMAT, MANIFEST_VERSION))?;
         serde_json::from_slice(json).map_err(Error::Manifest)
     }
 }
@@ -136,23 +122,14 @@ mod tests {
     use crate::{BundleBuilder, BundleMeta, Digest};
 
     fn entry(arch: Arch) -> PackageEntry {
-        let meta = BundleMeta {
-            name: "n".into(),
-            arch,
-            engine: "e".into(),
-            source_date_epoch: 5,
-        };
+        let meta = BundleMeta { name: "n".into(), arch, engine: "e".into(), source_date_epoch: 5 };
         PackageEntry::of(&BundleBuilder::new(meta).unwrap().finish(3).unwrap())
     }
 
     #[test]
     fn round_trip_and_order() {
         let manifest = Manifest::new([entry(Arch::X86_64), entry(Arch::Arm64)]);
-        let files: Vec<_> = manifest
-            .packages
-            .iter()
-            .map(|package| package.file.as_str())
-            .collect();
+        let files: Vec<_> = manifest.packages.iter().map(|package| package.file.as_str()).collect();
         assert_eq!(files, ["n-arm64.tar.zst", "n-x86_64.tar.zst"]);
         assert_eq!(manifest, Manifest::new([entry(Arch::Arm64), entry(Arch::X86_64)]));
         assert_eq!(Manifest::parse(manifest.to_json().as_bytes()).unwrap(), manifest);
@@ -166,10 +143,7 @@ mod tests {
             assert!(error.contains(want), "{error}");
         };
         check("", "manifest.json");
-        check(
-            r#"{"format":"btfpipe-manifest","version":9}"#,
-            "btfpipe-manifest 9",
-        );
+        check(r#"{"format":"btfpipe-manifest","version":9}"#, "btfpipe-manifest 9");
         check(r#"{"format":"btfpipe-manifest","version":1}"#, "missing field");
     }
 }

@@ -59,21 +59,13 @@ mod tests {
     fn values() {
         let check = |text: &str, id: Option<&str>, version_id: Option<&str>| {
             let os = OsRelease::parse(text);
-            assert_eq!(
-                (os.id.as_deref(), os.version_id.as_deref()),
-                (id, version_id),
-                "{text:?}"
-            );
+            assert_eq!((os.id.as_deref(), os.version_id.as_deref()), (id, version_id), "{text:?}");
         };
         check("ID=debian\nVERSION_ID=\"12\"\n", Some("debian"), Some("12"));
         check("ID=\"centos\"\nVERSION_ID=\"8\"", Some("centos"), Some("8"));
         check("ID='ol'\r\nVERSION_ID='7.9'\r\n", Some("ol"), Some("7.9"));
         check("ID=fedora\nVERSION_ID=38", Some("fedora"), Some("38"));
-        check(
-            "PRETTY_NAME=\"Debian\"\nID=debian\nVERSION_CODENAME=forky\nID_LIKE=x",
-            Some("debian"),
-            None,
-        );
+        check("PRETTY_NAME=\"Debian\"\nID=debian\nVERSION_CODENAME=forky\nID_LIKE=x", Some("debian"), None);
         check("# ID=no\nID=a\nID=b", Some("b"), None);
         check("ID=\"a\\\"b\"", Some("a\"b"), None);
         check("ID=", None, None);

@@ -21,38 +21,21 @@ pub struct Query {
 impl Query {
     /// A kernel of an unknown distribution.
     pub fn new(arch: Arch, release: impl Into<String>) -> Query {
-        Query {
-            distro: None,
-            version: None,
-            arch,
-            release: release.into(),
-            build_id: None,
-        }
+        Query { distro: None, version: None, arch, release: release.into(), build_id: None }
     }
 
     /// With the distribution that `os` names.
     pub fn os_release(self, os: &OsRelease) -> Query {
-        Query {
-            distro: os.id.clone(),
-            version: os.version_id.clone(),
-            ..self
-        }
+        Query { distro: os.id.clone(), version: os.version_id.clone(), ..self }
     }
 
     /// With a distribution (ID) and its version (VERSION_ID).
     pub fn os(self, distro: impl Into<String>, version: impl Into<String>) -> Query {
-        Query {
-            distro: Some(distro.into()),
-            version: Some(version.into()),
-            ..self
-        }
+        Query { distro: Some(distro.into()), version: Some(version.into()), ..self }
     }
 
     /// With the build-id of the running kernel.
     pub fn build_id(self, build_id: impl Into<String>) -> Query {
-        Query {
-            build_id: Some(build_id.into()),
-            ..self
-        }
+        Query { build_id: Some(build_id.into()), ..self }
     }
 }

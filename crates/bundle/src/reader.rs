@@ -31,13 +31,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            compressed: 1 << 30,
-            archive: 4 << 30,
-            file: 256 << 20,
-            index: 64 << 20,
-            files: 1 << 18,
-        }
+        Limits { compressed: 1 << 30, archive: 4 << 30, file: 256 << 20, index: 64 << 20, files: 1 << 18 }
     }
 }
 
@@ -63,15 +57,10 @@ impl Bundle {
     /// As [`open_file`](Self::open_file), with other limits.
     pub fn open_file_within(path: impl AsRef<Path>, limits: &Limits) -> Result<Bundle, Error> {
         let path = path.as_ref();
-        let failed = |source| Error::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| Error::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(failed)?;
         let mut bytes = Vec::new();
-        file.take(limits.compressed.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
+        file.take(limits.compressed.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
         Bundle::open_within(&bytes, limits)
     }
 
@@ -84,9 +73,7 @@ impl Bundle {
             check_file(&tar, &entry)?;
             files.insert(entry.path, entry.content);
         }
-        let index = files
-            .get(INDEX_PATH)
-            .ok_or_else(|| Error::Missing(INDEX_PATH.to_owned()))?;
+        let index = files.get(INDEX_PATH).ok_or_else(|| Error::Missing(INDEX_PATH.to_owned()))?;
         check_limit("size of index.json", index.len() as u64, limits.index)?;
         let index = Index::parse(&tar[index.clone()])?;
         check_references(&index, &files)?;
@@ -136,27 +123,16 @@ fn check_file(tar: &[u8], entry: &Entry) -> Result<(), Error> {
     if path == INDEX_PATH {
         return Ok(());
     }
-    let between = |start, end| {
-        path.strip_prefix(start)?
-            .strip_suffix(end)?
-            .parse::<Digest>()
-            .ok()
-    };
+    let between = |start, end| path.strip_prefix(start)?.strip_suffix(end)?.parse::<Digest>().ok();
     let btf = between("blobs/", ".btf");
     let Some(want) = btf.or_else(|| between("records/", ".jsonl")) else {
         let fault = TarFault::UnexpectedPath(path.clone());
-        return Err(Error::Tar {
-            offset: entry.offset,
-            fault,
-        });
+        return Err(Error::Tar { offset: entry.offset, fault });
     };
     let content = &tar[entry.content.clone()];
     let found = Digest::of(content);
     if found != want {
-        return Err(Error::Digest {
-            path: path.clone(),
-            found,
-        });
+        return Err(Error::Digest { path: path.clone(), found });
     }
     if btf.is_some() && !content.first_chunk().copied().is_some_and(is_btf) {
         return Err(Error::NotBtf(path.clone()));
@@ -168,10 +144,9 @@ fn check_file(tar: &[u8], entry: &Entry) -> Result<(), Error> {
 fn check_references(index: &Index, files: &BTreeMap<String, Range<usize>>) -> Result<(), Error> {
     let mut named: BTreeSet<String> = BTreeSet::from([INDEX_PATH.to_owned()]);
     for kernel in &index.kernels {
-        for (path, blob) in [
-            (kernel.btf.btf_path(), kernel.btf),
-            (kernel.records.records_path(), kernel.records),
-        ] {
+        for (path, blob) in
+            [(kernel.btf.btf_path(), kernel.btf), (kernel.records.records_path(), kernel.records)]
+        {
             check_reference(&path, &blob, files)?;
             named.insert(path);
         }
@@ -183,16 +158,9 @@ fn check_references(index: &Index, files: &BTreeMap<String, Range<usize>>) -> Re
 }
 
 fn check_reference(path: &str, blob: &BlobRef, files: &BTreeMap<String, Range<usize>>) -> Result<(), Error> {
-    let found = files
-        .get(path)
-        .ok_or_else(|| Error::Missing(path.to_owned()))?
-        .len() as u64;
+    let found = files.get(path).ok_or_else(|| Error::Missing(path.to_owned()))?.len() as u64;
     if found != blob.size {
-        return Err(Error::Size {
-            path: path.to_owned(),
-            found,
-            want: blob.size,
-        });
+        return Err(Error::Size { path: path.to_owned(), found, want: blob.size });
     }
     Ok(())
 }

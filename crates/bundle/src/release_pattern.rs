@@ -26,10 +26,7 @@ fn platform_of(word: &str) -> Option<(&'static str, String)> {
     if let Some(minor) = word.strip_prefix("lp15") {
         return number(minor).map(|n| ("opensuse-leap", format!("15.{n}")));
     }
-    let sles = word
-        .strip_prefix("150")
-        .and_then(|rest| rest.strip_suffix("00"))
-        .filter(|n| n.len() == 1);
+    let sles = word.strip_prefix("150").and_then(|rest| rest.strip_suffix("00")).filter(|n| n.len() == 1);
     sles.and_then(number).map(|n| ("sles", format!("15.{n}")))
 }
 
@@ -42,9 +39,7 @@ mod tests {
         let check = |release: &str, want: Option<(&str, &str)>| {
             let found = release_pattern(release);
             assert_eq!(
-                found
-                    .as_ref()
-                    .map(|(distro, version)| (*distro, version.as_str())),
+                found.as_ref().map(|(distro, version)| (*distro, version.as_str())),
                 want,
                 "{release}"
             );

@@ -100,14 +100,8 @@ impl BundleBuilder {
         }
         let (btf_ref, records_ref) = (blob_ref(&btf_sight), blob_ref(&records_sight));
         self.files.entry(btf_ref.btf_path()).or_insert((btf, btf_sight));
-        self.files
-            .entry(records_ref.records_path())
-            .or_insert((records, records_sight));
-        self.kernels.push(IndexedKernel {
-            entry,
-            btf: btf_ref,
-            records: records_ref,
-        });
+        self.files.entry(records_ref.records_path()).or_insert((records, records_sight));
+        self.kernels.push(IndexedKernel { entry, btf: btf_ref, records: records_ref });
         Ok(())
     }
 
@@ -131,11 +125,7 @@ impl BundleBuilder {
     /// Holds only those BTFs and records in memory that were given as bytes.
     pub fn write(mut self, level: i32, out: &mut dyn Write) -> Result<Package, Error> {
         let index = self.index()?;
-        let blobs = self
-            .files
-            .keys()
-            .filter(|path| path.starts_with("blobs/"))
-            .count() as u64;
+        let blobs = self.files.keys().filter(|path| path.starts_with("blobs/")).count() as u64;
         let json = Content::Bytes(index.to_json().into_bytes());
         let sight = json.sight()?;
         let index_size = sight.size;
@@ -172,9 +162,7 @@ impl BundleBuilder {
         let meta = &self.meta;
         let mut index = Index::new(meta.name.clone(), meta.arch, meta.engine.clone());
         index.kernels = std::mem::take(&mut self.kernels);
-        index
-            .kernels
-            .sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
+        index.kernels.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
         index.programs = std::mem::take(&mut self.programs);
         index.programs.sort();
         index.check()?;
@@ -188,17 +176,11 @@ pub(crate) fn is_btf(magic: [u8; 2]) -> bool {
 }
 
 fn blob_ref(sight: &Sight) -> BlobRef {
-    BlobRef {
-        sha256: sight.sha256,
-        size: sight.size,
-    }
+    BlobRef { sha256: sight.sha256, size: sight.size }
 }
 
 fn tar_size(files: impl Iterator<Item = u64>) -> u64 {
-    files
-        .map(|size| BLOCK as u64 + size + archive::padding(size) as u64)
-        .sum::<u64>()
-        + END as u64
+    files.map(|size| BLOCK as u64 + size + archive::padding(size) as u64).sum::<u64>() + END as u64
 }
 
 /// Whether a reader with its usual limits will take the bundle; else the writer should say so, not the users.
@@ -232,8 +214,7 @@ fn write_file(
         (Content::File(path), Ok(now)) if now != sight => return Err(Error::Changed(path.clone())),
         _ => copied?,
     };
-    tar.write_all(&[0; BLOCK][..archive::padding(sight.size)])
-        .map_err(Error::Compress)
+    tar.write_all(&[0; BLOCK][..archive::padding(sight.size)]).map_err(Error::Compress)
 }
 
 /// Passes bytes on and keeps their digest and number.
@@ -245,11 +226,7 @@ struct Hashing<W> {
 
 impl<W> Hashing<W> {
     fn new(out: W) -> Hashing<W> {
-        Hashing {
-            out,
-            hasher: Sha256::new(),
-            size: 0,
-        }
+        Hashing { out, hasher: Sha256::new(), size: 0 }
     }
 
     fn finish(self) -> (W, Digest, u64) {
@@ -275,26 +252,15 @@ mod tests {
     use super::*;
 
     fn builder() -> BundleBuilder {
-        let meta = BundleMeta {
-            name: "n".into(),
-            arch: Arch::X86_64,
-            engine: "e 1".into(),
-            source_date_epoch: 0,
-        };
+        let meta =
+            BundleMeta { name: "n".into(), arch: Arch::X86_64, engine: "e 1".into(), source_date_epoch: 0 };
         BundleBuilder::new(meta).unwrap()
     }
 
     fn entry(release: &str) -> KernelEntry {
         let (distro, version) = ("debian".into(), "12".into());
         let (arch, release) = (Arch::X86_64, release.into());
-        KernelEntry {
-            distro,
-            version,
-            version_aliases: vec![],
-            arch,
-            release,
-            build_id: None,
-        }
+        KernelEntry { distro, version, version_aliases: vec![], arch, release, build_id: None }
     }
 
     const BTF: &[u8] = b"\x9f\xeb\x01\0";
@@ -303,20 +269,14 @@ mod tests {
     fn refused_at_once() {
         let mut builder = builder();
         let mut refuse = |entry, btf: &[u8], want: &str| {
-            let error = builder
-                .add_kernel(entry, btf.to_vec(), vec![])
-                .unwrap_err()
-                .to_string();
+            let error = builder.add_kernel(entry, btf.to_vec(), vec![]).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         };
         refuse(entry("r"), b"", "BTF magic");
         refuse(entry("r"), b"\x7fELF", "BTF magic");
         refuse(entry(""), BTF, "release \"\" is empty");
         refuse(entry("../r"), BTF, "slash");
-        let meta = BundleMeta {
-            name: "a/b".into(),
-            ..builder.meta
-        };
+        let meta = BundleMeta { name: "a/b".into(), ..builder.meta };
         assert!(BundleBuilder::new(meta).is_err());
     }
 
@@ -327,16 +287,7 @@ mod tests {
         twice.add_kernel(entry("r"), BTF.to_vec(), vec![]).unwrap();
         assert!(matches!(twice.finish(3), Err(Error::DuplicateKernel(_))));
         let mut other = builder();
-        other
-            .add_kernel(
-                KernelEntry {
-                    arch: Arch::Arm64,
-                    ..entry("r")
-                },
-                BTF.to_vec(),
-                vec![],
-            )
-            .unwrap();
+        other.add_kernel(KernelEntry { arch: Arch::Arm64, ..entry("r") }, BTF.to_vec(), vec![]).unwrap();
         assert!(matches!(other.finish(3), Err(Error::OtherArch { .. })));
         assert!(matches!(builder().finish(99), Err(Error::Level(99))));
     }

@@ -124,15 +124,7 @@ fn paths_that_lead_elsewhere() {
     check(&format!("s/{digest}.btf"), "has no place");
     check("s \n", "has no place");
     let mut files = files();
-    for path in [
-        "../x",
-        "/etc/x",
-        "blobs/../x",
-        "./index.json",
-        "blobs//x",
-        "BLOBS/x",
-        "blobs/x.btf",
-    ] {
+    for path in ["../x", "/etc/x", "blobs/../x", "./index.json", "blobs//x", "BLOBS/x", "blobs/x.btf"] {
         files.push((path.to_owned(), b"x".to_vec()));
         files.sort();
         refused(open(&archive(&files)), "has no place");
@@ -164,10 +156,7 @@ fn sizes_that_are_not_there() {
         let result = open(&with_entry(&header("z", size, |_| {}), b""));
         let error = result.unwrap_err();
         let fine = match &error {
-            Error::Tar {
-                fault: TarFault::Truncated,
-                ..
-            } => size <= 256 << 20,
+            Error::Tar { fault: TarFault::Truncated, .. } => size <= 256 << 20,
             Error::Limit { .. } => size > 256 << 20,
             _ => false,
         };
@@ -191,20 +180,11 @@ fn limits() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bundle");
     std::fs::write(&path, &bytes).unwrap();
-    let limits = Limits {
-        compressed: 9,
-        ..Limits::default()
-    };
+    let limits = Limits { compressed: 9, ..Limits::default() };
     refused(Bundle::open_file_within(&path, &limits), "size of the bundle");
     // A bomb: a mebibyte of zeros costs 100 bytes or so.
-    let limits = Limits {
-        archive: 1 << 16,
-        ..Limits::default()
-    };
-    refused(
-        Bundle::open_within(&compress(&vec![0; 1 << 20]), &limits),
-        "decompressed",
-    );
+    let limits = Limits { archive: 1 << 16, ..Limits::default() };
+    refused(Bundle::open_within(&compress(&vec![0; 1 << 20]), &limits), "decompressed");
 }
 
 #[test]
@@ -216,11 +196,7 @@ fn twice_missing_or_too_many() {
     for at in 0..files.len() {
         let mut fewer = files.clone();
         let (path, _) = fewer.remove(at);
-        let want = if path == "index.json" {
-            "index.json is named"
-        } else {
-            "missing in the archive"
-        };
+        let want = if path == "index.json" { "index.json is named" } else { "missing in the archive" };
         refused(open(&archive(&fewer)), want);
     }
     let stray = btf(9);
@@ -234,12 +210,7 @@ fn twice_missing_or_too_many() {
 
 #[test]
 fn content_that_is_not_what_its_name_says() {
-    let at = |start: &str| {
-        files()
-            .iter()
-            .position(|(path, _)| path.starts_with(start))
-            .unwrap()
-    };
+    let at = |start: &str| files().iter().position(|(path, _)| path.starts_with(start)).unwrap();
     let check = |place: usize, content: &[u8], want: &str| {
         let mut files = files();
         files[place].1 = content.to_vec();
@@ -253,23 +224,13 @@ fn content_that_is_not_what_its_name_says() {
 
     // The index of another content: sizes that lie, digests of nothing, a blob that is no BTF.
     let json = String::from_utf8(files()[at("index")].1.clone()).unwrap();
+    check(at("index"), json.replace("\"size\": 5", "\"size\": 6").as_bytes(), "has 5 bytes");
     check(
         at("index"),
-        json.replace("\"size\": 5", "\"size\": 6").as_bytes(),
-        "has 5 bytes",
-    );
-    check(
-        at("index"),
-        json.replace("x86_64", "arm64")
-            .replacen("arm64", "x86_64", 1)
-            .as_bytes(),
+        json.replace("x86_64", "arm64").replacen("arm64", "x86_64", 1).as_bytes(),
         "does not belong",
     );
-    check(
-        at("index"),
-        json.replace("\"version\": 1,", "\"version\": 2,").as_bytes(),
-        "matching btfpipe",
-    );
+    check(at("index"), json.replace("\"version\": 1,", "\"version\": 2,").as_bytes(), "matching btfpipe");
     let mut files = files();
     let elf = b"\x7fELF".to_vec();
     let digest = Digest::of(&elf).to_string();
@@ -286,12 +247,7 @@ fn content_that_is_not_what_its_name_says() {
 fn every_flipped_byte() {
     let tar = tar();
     let index = tar.windows(10).position(|bytes| bytes == b"index.json").unwrap() + 512;
-    let size = files()
-        .iter()
-        .find(|(path, _)| path == "index.json")
-        .unwrap()
-        .1
-        .len();
+    let size = files().iter().find(|(path, _)| path == "index.json").unwrap().1.len();
     for at in (0..tar.len()).filter(|at| !(index..index + size).contains(at)) {
         let mut bad = tar.clone();
         bad[at] ^= 1 << (at % 8);

@@ -10,10 +10,7 @@ use fixture::{LEVEL, tiny};
 
 /// Whether `program` runs; says so where it doesn't.
 fn installed(program: &str) -> bool {
-    let runs = Command::new(program)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success());
+    let runs = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !runs {
         eprintln!("skipped: {program} is not installed");
     }
@@ -22,17 +19,8 @@ fn installed(program: &str) -> bool {
 
 #[track_caller]
 fn run(dir: &Path, program: &str, arguments: &[&str]) -> Vec<u8> {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(dir)
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new(program).args(arguments).current_dir(dir).env("LC_ALL", "C").output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
@@ -71,10 +59,7 @@ fn gnu_tar() {
         "--format=ustar -b1 --mode=0644 --owner=0 --group=0 --numeric-owner --mtime=@0 -T list -cf again.tar";
     run(dir.path(), "tar", &same.split(' ').collect::<Vec<_>>());
     let read = |name| std::fs::read(dir.path().join(name)).unwrap();
-    assert!(
-        read("again.tar") == read("bundle.tar"),
-        "GNU tar makes other bytes"
-    );
+    assert!(read("again.tar") == read("bundle.tar"), "GNU tar makes other bytes");
 }
 
 #[test]
@@ -84,11 +69,7 @@ fn zstd_and_sha256sum() {
     }
     let dir = tempfile::tempdir().unwrap();
     let package = written(dir.path());
-    run(
-        dir.path(),
-        "zstd",
-        &["-q", "-d", &package.file, "-o", "decoded.tar"],
-    );
+    run(dir.path(), "zstd", &["-q", "-d", &package.file, "-o", "decoded.tar"]);
     let mut sums = Checksums::new();
     sums.add(package.file.clone(), package.zst_sha256).unwrap();
     sums.add("decoded.tar", package.tar_sha256).unwrap();
@@ -133,11 +114,7 @@ fn the_reader_of_the_document() {
     let (code, _) = code.split_once("```").unwrap();
     let dir = tempfile::tempdir().unwrap();
     written(dir.path());
-    let btf = run(
-        dir.path(),
-        "python3",
-        &["-c", code, "bundle.tar", "rhel", "8", "4.18.0-80.el8.x86_64"],
-    );
+    let btf = run(dir.path(), "python3", &["-c", code, "bundle.tar", "rhel", "8", "4.18.0-80.el8.x86_64"]);
     assert_eq!(btf, fixture::btf(2));
 }
 
@@ -159,11 +136,7 @@ fn zstd_of_the_system() {
     }
     let dir = tempfile::tempdir().unwrap();
     let package = written(dir.path());
-    run(
-        dir.path(),
-        "zstd",
-        &["-q", "-7", "bundle.tar", "-o", "again.tar.zst"],
-    );
+    run(dir.path(), "zstd", &["-q", "-7", "bundle.tar", "-o", "again.tar.zst"]);
     let bundle = Bundle::open_file(dir.path().join("again.tar.zst")).unwrap();
     assert_eq!(*bundle.index(), package.index);
 }

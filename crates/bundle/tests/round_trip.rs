@@ -12,10 +12,7 @@ fn what_is_written_comes_back() {
     assert_eq!(package.zst_sha256, Digest::of(&package.tar_zst));
     assert_eq!(package.zst_size, package.tar_zst.len() as u64);
     let tar = zstd::decode_all(&package.tar_zst[..]).unwrap();
-    assert_eq!(
-        (package.tar_sha256, package.tar_size),
-        (Digest::of(&tar), tar.len() as u64)
-    );
+    assert_eq!((package.tar_sha256, package.tar_size), (Digest::of(&tar), tar.len() as u64));
 
     let bundle = Bundle::open(&package.tar_zst).unwrap();
     assert_eq!(*bundle.index(), package.index);
@@ -38,9 +35,7 @@ fn from_files() {
     std::fs::write(&path, btf(1)).unwrap();
     let write = |content: bundle::Content| {
         let mut builder = builder();
-        builder
-            .add_kernel(entry("debian/12/x86_64/r"), content, vec![])
-            .unwrap();
+        builder.add_kernel(entry("debian/12/x86_64/r"), content, vec![]).unwrap();
         builder.finish(LEVEL).unwrap()
     };
     let package = write(path.into());
@@ -48,10 +43,7 @@ fn from_files() {
     let file = dir.path().join(&package.file);
     std::fs::write(&file, &package.tar_zst).unwrap();
     assert_eq!(*Bundle::open_file(&file).unwrap().index(), package.index);
-    assert!(matches!(
-        Bundle::open_file(dir.path().join("gone")),
-        Err(bundle::Error::Io { .. })
-    ));
+    assert!(matches!(Bundle::open_file(dir.path().join("gone")), Err(bundle::Error::Io { .. })));
 }
 
 /// The promise to everyone who pinned a digest. A change here is a change of the format, or of zstd for the second:
@@ -74,15 +66,10 @@ fn the_bytes_do_not_drift() {
 fn the_time_is_in_every_header_and_nowhere_else() {
     let index = |time| {
         let mut builder = BundleBuilder::new(fixture::meta(time)).unwrap();
-        builder
-            .add_kernel(entry("debian/12/x86_64/r"), btf(1), vec![])
-            .unwrap();
+        builder.add_kernel(entry("debian/12/x86_64/r"), btf(1), vec![]).unwrap();
         let package = builder.finish(LEVEL).unwrap();
         assert_eq!(PackageEntry::of(&package).source_date_epoch, time);
-        (
-            package.tar_sha256,
-            Bundle::open(&package.tar_zst).unwrap().index().clone(),
-        )
+        (package.tar_sha256, Bundle::open(&package.tar_zst).unwrap().index().clone())
     };
     let (early, late) = (index(0), index(1_700_000_000));
     assert_ne!(early.0, late.0);

@@ -4,13 +4,10 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let out = arguments
-        .iter()
-        .position(|argument| argument == "--out")
-        .map(|at| {
-            let folder = arguments.drain(at..).nth(1).unwrap_or_default();
-            PathBuf::from(folder)
-        });
+    let out = arguments.iter().position(|argument| argument == "--out").map(|at| {
+        let folder = arguments.drain(at..).nth(1).unwrap_or_default();
+        PathBuf::from(folder)
+    });
     let [release, packages @ ..] = &arguments[..] else {
         return Err("usage: extract RELEASE PACKAGE.deb…".into());
     };
@@ -19,11 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let size: usize = found.modules.iter().map(|module| module.btf.len()).sum();
     println!("release     {release}");
     println!("build-id    {}", found.build_id.as_deref().unwrap_or("unknown"));
-    println!(
-        "BTF         {} bytes, sha256 {}",
-        found.btf.len(),
-        kernels::Digest::of(&found.btf)
-    );
+    println!("BTF         {} bytes, sha256 {}", found.btf.len(), kernels::Digest::of(&found.btf));
     println!("boot image  {} bytes", found.boot.len());
     println!("config      {} bytes", found.config.as_ref().map_or(0, Vec::len));
     println!(
@@ -38,10 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::fs::create_dir_all(out.join("modules"))?;
         std::fs::write(out.join("vmlinux.btf"), &found.btf)?;
         for module in &found.modules {
-            std::fs::write(
-                out.join("modules").join(format!("{}.btf", module.name)),
-                &module.btf,
-            )?;
+            std::fs::write(out.join("modules").join(format!("{}.btf", module.name)), &module.btf)?;
         }
     }
     Ok(())

@@ -23,18 +23,12 @@ pub(crate) fn seek_member(
 ) -> Result<Member, FormatError> {
     let start = read_up_to(ar, MAGIC.len())?;
     if start != MAGIC {
-        return Err(FormatError::Unknown {
-            expected: "a Debian package",
-            start,
-        });
+        return Err(FormatError::Unknown { expected: "a Debian package", start });
     }
     let mut offset = MAGIC.len() as u64;
     while let Some((name, size)) = read_header(ar, offset)? {
         if let Some(suffix) = name.strip_prefix(prefix) {
-            return Ok(Member {
-                suffix: suffix.to_owned(),
-                size,
-            });
+            return Ok(Member { suffix: suffix.to_owned(), size });
         }
         let padded = size.next_multiple_of(2);
         skip(ar, padded)?;
@@ -49,18 +43,11 @@ fn read_header(ar: &mut impl Read, offset: u64) -> Result<Option<(String, u64)>,
     if header.is_empty() {
         return Ok(None);
     }
-    let invalid = || FormatError::Invalid {
-        what: "the ar header",
-        offset,
-    };
+    let invalid = || FormatError::Invalid { what: "the ar header", offset };
     if header.len() < HEADER_LEN || !header.ends_with(b"`\n") {
         return Err(invalid());
     }
-    let text = |range| {
-        std::str::from_utf8(&header[range])
-            .map_err(|_| invalid())
-            .map(str::trim_end)
-    };
+    let text = |range| std::str::from_utf8(&header[range]).map_err(|_| invalid()).map(str::trim_end);
     // System V writers end a name with a slash.
     let name = text(0..16)?.trim_end_matches('/').to_owned();
     let size = text(48..58)?.parse().map_err(|_| invalid())?;
@@ -69,20 +56,13 @@ fn read_header(ar: &mut impl Read, offset: u64) -> Result<Option<(String, u64)>,
 
 fn read_up_to(reader: &mut impl Read, len: usize) -> Result<Vec<u8>, FormatError> {
     let mut bytes = Vec::with_capacity(len);
-    reader
-        .take(len as u64)
-        .read_to_end(&mut bytes)
-        .map_err(FormatError::Read)?;
+    reader.take(len as u64).read_to_end(&mut bytes).map_err(FormatError::Read)?;
     Ok(bytes)
 }
 
 fn skip(reader: &mut impl Read, len: u64) -> Result<(), FormatError> {
     let skipped = io::copy(&mut reader.take(len), &mut io::sink()).map_err(FormatError::Read)?;
-    if skipped == len {
-        Ok(())
-    } else {
-        Err(FormatError::Read(io::ErrorKind::UnexpectedEof.into()))
-    }
+    if skipped == len { Ok(()) } else { Err(FormatError::Read(io::ErrorKind::UnexpectedEof.into())) }
 }
 
 #[cfg(test)]
@@ -94,15 +74,7 @@ pub(crate) mod tests {
         let mut ar = MAGIC.to_vec();
         for (name, content) in members {
             ar.extend(
-                format!(
-                    "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
-                    0,
-                    0,
-                    0,
-                    100644,
-                    content.len()
-                )
-                .bytes(),
+                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, content.len()).bytes(),
             );
             ar.extend(*content);
             ar.resize(ar.len().next_multiple_of(2), b'\n');
@@ -123,13 +95,7 @@ pub(crate) mod tests {
         assert_eq!((member.suffix.as_str(), member.size), (".xz", 7));
         assert!(rest.starts_with(b"content"));
         assert!(seek_member(&mut &ar[..], "control", "x").is_err());
-        for broken in [
-            &ar[..7],
-            &ar[..20],
-            &ar[..8 + 60 + 2],
-            b"",
-            &[&ar[..8], &ar[9..]].concat(),
-        ] {
+        for broken in [&ar[..7], &ar[..20], &ar[..8 + 60 + 2], b"", &[&ar[..8], &ar[9..]].concat()] {
             assert!(seek_member(&mut &*broken, "data.tar", "x").is_err());
         }
     }

@@ -50,10 +50,7 @@ impl Compression {
             (Some(compression), _) => Ok(compression),
             (None, [0x89, b'L', b'Z', b'O', ..]) => Err(FormatError::Unsupported("lzo".into())),
             (None, [b'B', b'Z', b'h', ..]) => Err(FormatError::Unsupported("bzip2".into())),
-            (None, _) => Err(FormatError::Unknown {
-                expected,
-                start: bytes[..bytes.len().min(6)].to_vec(),
-            }),
+            (None, _) => Err(FormatError::Unknown { expected, start: bytes[..bytes.len().min(6)].to_vec() }),
         }
     }
 
@@ -92,16 +89,12 @@ impl Compression {
             Compression::Lzma => Box::new(XzDecoder::new_stream(input, Stream::new_lzma_decoder(XZ_MEMORY)?)),
             Compression::Xz if threads > 1 => {
                 let mut builder = MtStreamBuilder::new();
-                builder
-                    .threads(threads)
-                    .memlimit_threading(XZ_MEMORY_THREADS)
-                    .memlimit_stop(XZ_MEMORY);
+                builder.threads(threads).memlimit_threading(XZ_MEMORY_THREADS).memlimit_stop(XZ_MEMORY);
                 Box::new(XzDecoder::new_stream(input, builder.decoder()?))
             }
-            Compression::Xz => Box::new(XzDecoder::new_stream(
-                input,
-                Stream::new_stream_decoder(XZ_MEMORY, 0)?,
-            )),
+            Compression::Xz => {
+                Box::new(XzDecoder::new_stream(input, Stream::new_stream_decoder(XZ_MEMORY, 0)?))
+            }
             Compression::Lz4Legacy => return Err(io::Error::other("lz4 is not read as a stream")),
         })
     }
@@ -113,33 +106,25 @@ impl Compression {
         };
         let mut out = Vec::with_capacity(capacity);
         // One byte more than allowed tells "ends here" from "goes on".
-        reader
-            .take(limit as u64 + 1)
-            .read_to_end(&mut out)
-            .map_err(|cause| self.fault(cause))?;
+        reader.take(limit as u64 + 1).read_to_end(&mut out).map_err(|cause| self.fault(cause))?;
         bound.check(out.len())?;
         Ok(out)
     }
 
     fn fault(self, cause: io::Error) -> FormatError {
-        FormatError::Decompress {
-            format: self.name(),
-            cause,
-        }
+        FormatError::Decompress { format: self.name(), cause }
     }
 }
 
 impl Bound {
     fn check(self, found: usize) -> Result<(), FormatError> {
         match self {
-            Bound::Exactly(stated) if found != stated => Err(FormatError::Size {
-                stated: stated as u64,
-                found: found as u64,
-            }),
-            Bound::AtMost { what, limit } if found > limit => Err(FormatError::TooLarge {
-                what,
-                limit: limit as u64,
-            }),
+            Bound::Exactly(stated) if found != stated => {
+                Err(FormatError::Size { stated: stated as u64, found: found as u64 })
+            }
+            Bound::AtMost { what, limit } if found > limit => {
+                Err(FormatError::TooLarge { what, limit: limit as u64 })
+            }
             Bound::Exactly(_) | Bound::AtMost { .. } => Ok(()),
         }
     }
@@ -157,17 +142,13 @@ fn decode_lz4_legacy(bytes: &[u8], bound: Bound) -> Result<Vec<u8>, FormatError>
     let mut out = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let size = bytes[at..]
-            .first_chunk::<4>()
-            .ok_or_else(|| fault("half a block size at the end"))?;
+        let size = bytes[at..].first_chunk::<4>().ok_or_else(|| fault("half a block size at the end"))?;
         at += 4;
         if *size == LZ4_MAGIC {
             continue;
         }
         let end = at.saturating_add(u32::from_le_bytes(*size) as usize);
-        let block = bytes
-            .get(at..end)
-            .ok_or_else(|| fault("a block reaches behind the end"))?;
+        let block = bytes.get(at..end).ok_or_else(|| fault("a block reaches behind the end"))?;
         at = end;
         let start = out.len();
         out.resize(start + LZ4_BLOCK.min(limit - start), 0);
@@ -215,13 +196,8 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) const ALL: [Compression; 5] = [
-        Compression::Zstd,
-        Compression::Xz,
-        Compression::Lz4Legacy,
-        Compression::Gzip,
-        Compression::Lzma,
-    ];
+    pub(crate) const ALL: [Compression; 5] =
+        [Compression::Zstd, Compression::Xz, Compression::Lz4Legacy, Compression::Gzip, Compression::Lzma];
 
     /// Bytes that compress, but not to nothing.
     pub(crate) fn sample(len: usize) -> Vec<u8> {
@@ -237,15 +213,8 @@ pub(crate) mod tests {
                 assert_eq!(Compression::find(&encoded), Some(compression), "{compression:?}");
                 let decoded = compression.decode(&encoded, Bound::Exactly(bytes.len())).unwrap();
                 assert!(decoded == bytes, "{compression:?}");
-                let decoded = compression
-                    .decode(
-                        &encoded,
-                        Bound::AtMost {
-                            what: "x",
-                            limit: 9 << 20,
-                        },
-                    )
-                    .unwrap();
+                let decoded =
+                    compression.decode(&encoded, Bound::AtMost { what: "x", limit: 9 << 20 }).unwrap();
                 assert!(decoded == bytes, "{compression:?}");
             }
         }
@@ -271,17 +240,7 @@ pub(crate) mod tests {
         let zeros = vec![0; 10 << 20];
         for compression in ALL {
             let encoded = encode(compression, &zeros);
-            assert!(
-                compression
-                    .decode(
-                        &encoded,
-                        Bound::AtMost {
-                            what: "x",
-                            limit: 1 << 20
-                        }
-                    )
-                    .is_err()
-            );
+            assert!(compression.decode(&encoded, Bound::AtMost { what: "x", limit: 1 << 20 }).is_err());
         }
     }
 
@@ -292,9 +251,7 @@ pub(crate) mod tests {
             let encoded = encode(compression, &bytes);
             for len in [0, 1, 3, 4, 5, 20, encoded.len() / 2, encoded.len() - 1] {
                 assert!(
-                    compression
-                        .decode(&encoded[..len], Bound::Exactly(bytes.len()))
-                        .is_err(),
+                    compression.decode(&encoded[..len], Bound::Exactly(bytes.len())).is_err(),
                     "{compression:?} {len}"
                 );
             }
@@ -313,19 +270,9 @@ pub(crate) mod tests {
         encoder.write_all(&bytes).unwrap();
         let encoded = encoder.finish().unwrap();
         let mut decoded = Vec::new();
-        Compression::Xz
-            .reader(&encoded[..], 4)
-            .unwrap()
-            .read_to_end(&mut decoded)
-            .unwrap();
+        Compression::Xz.reader(&encoded[..], 4).unwrap().read_to_end(&mut decoded).unwrap();
         assert!(decoded == bytes);
         let half = &encoded[..encoded.len() / 2];
-        assert!(
-            Compression::Xz
-                .reader(half, 4)
-                .unwrap()
-                .read_to_end(&mut decoded)
-                .is_err()
-        );
+        assert!(Compression::Xz.reader(half, 4).unwrap().read_to_end(&mut decoded).is_err());
     }
 }

@@ -39,17 +39,12 @@ fn unpack<'r>(suffix: &str, data: impl BufRead + 'r) -> Result<Box<dyn Read + 'r
         ".lzma" => Compression::Lzma,
         other => return Err(FormatError::Unsupported(other.trim_start_matches('.').to_owned())),
     };
-    let threads = std::thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(8) as u32;
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(8) as u32;
     compression.reader(data, threads).map_err(FormatError::Read)
 }
 
 fn visit_tar(tar: impl Read, visitor: &mut dyn Visit) -> Result<(), FormatError> {
-    let limited = Limited {
-        inner: tar,
-        left: MAX_UNPACKED,
-    };
+    let limited = Limited { inner: tar, left: MAX_UNPACKED };
     let mut archive = tar::Archive::new(BufReader::with_capacity(256 << 10, limited));
     let mut long_name = None;
     // Raw: the entries that hold long names are read here, with a limit.
@@ -60,9 +55,7 @@ fn visit_tar(tar: impl Read, visitor: &mut dyn Visit) -> Result<(), FormatError>
             tar::EntryType::XHeader => long_name = find_pax_path(&read_long_name(&mut entry)?).or(long_name),
             tar::EntryType::GNULongLink | tar::EntryType::XGlobalHeader => {}
             tar::EntryType::Regular => {
-                let name = long_name
-                    .take()
-                    .unwrap_or_else(|| entry.header().path_bytes().into_owned());
+                let name = long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
                 if let Some(path) = to_path(&name) {
                     visit_file(path, &mut entry, visitor)?;
                 }
@@ -83,13 +76,7 @@ fn visit_file(
     };
     let size = entry.size();
     if size > limit as u64 {
-        visitor.take(
-            path,
-            Err(FormatError::TooLarge {
-                what: "the file",
-                limit: limit as u64,
-            }),
-        );
+        visitor.take(path, Err(FormatError::TooLarge { what: "the file", limit: limit as u64 }));
         return Ok(());
     }
     let mut content = Vec::with_capacity(size as usize);
@@ -103,15 +90,9 @@ fn visit_file(
 
 fn read_long_name(entry: &mut impl Read) -> Result<Vec<u8>, FormatError> {
     let mut name = Vec::new();
-    entry
-        .take(MAX_LONG_NAME + 1)
-        .read_to_end(&mut name)
-        .map_err(FormatError::Read)?;
+    entry.take(MAX_LONG_NAME + 1).read_to_end(&mut name).map_err(FormatError::Read)?;
     if name.len() as u64 > MAX_LONG_NAME {
-        return Err(FormatError::TooLarge {
-            what: "a name in the package",
-            limit: MAX_LONG_NAME,
-        });
+        return Err(FormatError::TooLarge { what: "a name in the package", limit: MAX_LONG_NAME });
     }
     if name.last() == Some(&0) {
         name.pop();
@@ -121,9 +102,7 @@ fn read_long_name(entry: &mut impl Read) -> Result<Vec<u8>, FormatError> {
 
 fn find_pax_path(records: &[u8]) -> Option<Vec<u8>> {
     let mut records = tar::PaxExtensions::new(records).filter_map(Result::ok);
-    records
-        .find(|record| record.key_bytes() == b"path")
-        .map(|record| record.value_bytes().to_vec())
+    records.find(|record| record.key_bytes() == b"path").map(|record| record.value_bytes().to_vec())
 }
 
 /// The path without its leading `./`; None for one that is not plain.
@@ -211,25 +190,14 @@ pub(crate) mod tests {
     fn every_compression() {
         let long = format!("./usr/{}x", "long/".repeat(60));
         let large = vec![0; 1001];
-        let files: [(&str, &[u8]); 5] = [
-            ("./boot/a", b"one"),
-            ("b", b""),
-            ("unwanted", b"x"),
-            (&long, b"two"),
-            ("large", &large),
-        ];
-        let wanted = [
-            ("boot/a", Some(&b"one"[..])),
-            ("b", Some(b"")),
-            (&long[2..], Some(b"two")),
-            ("large", None),
-        ];
+        let files: [(&str, &[u8]); 5] =
+            [("./boot/a", b"one"), ("b", b""), ("unwanted", b"x"), (&long, b"two"), ("large", &large)];
+        let wanted =
+            [("boot/a", Some(&b"one"[..])), ("b", Some(b"")), (&long[2..], Some(b"two")), ("large", None)];
         for suffix in ["", ".xz", ".zst", ".gz", ".lzma"] {
             let found = visit(&make_deb(suffix, &files)).unwrap();
-            let found: Vec<_> = found
-                .iter()
-                .map(|(path, content)| (path.as_str(), content.as_deref()))
-                .collect();
+            let found: Vec<_> =
+                found.iter().map(|(path, content)| (path.as_str(), content.as_deref())).collect();
             assert_eq!(found, wanted, "{suffix}");
         }
         assert!(
@@ -279,10 +247,9 @@ pub(crate) mod tests {
                 match visit(&deb[..len]) {
                     Err(_) => {}
                     // gzip and xz end with checksums that a tar reader, done at the end marker, may not ask for.
-                    Ok(found) => assert!(
-                        found.len() == 2 && len > deb.len() - 40,
-                        "{suffix} {len}: {found:?}"
-                    ),
+                    Ok(found) => {
+                        assert!(found.len() == 2 && len > deb.len() - 40, "{suffix} {len}: {found:?}")
+                    }
                 }
             }
         }
@@ -304,10 +271,7 @@ pub(crate) mod tests {
 
     #[test]
     fn limited_fails_at_its_limit() {
-        let mut limited = Limited {
-            inner: io::repeat(0),
-            left: 10,
-        };
+        let mut limited = Limited { inner: io::repeat(0), left: 10 };
         assert!(limited.read(&mut [0; 10]).is_ok());
         assert!(limited.read(&mut [0; 1]).is_err());
     }

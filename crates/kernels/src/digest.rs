@@ -39,10 +39,7 @@ pub(crate) struct Hashing<R> {
 
 impl<R: Read> Hashing<R> {
     pub(crate) fn new(inner: R) -> Hashing<R> {
-        Hashing {
-            inner,
-            hasher: Sha256::new(),
-        }
+        Hashing { inner, hasher: Sha256::new() }
     }
 
     /// The digest of everything read so far.
@@ -79,10 +76,7 @@ impl FromStr for Digest {
         let bytes: &[u8; 64] = text.as_bytes().try_into().map_err(|_| wrong())?;
         let mut digest = [0; 32];
         for (byte, pair) in digest.iter_mut().zip(bytes.chunks_exact(2)) {
-            let (high, low) = (
-                hex_value(pair[0]).ok_or_else(wrong)?,
-                hex_value(pair[1]).ok_or_else(wrong)?,
-            );
+            let (high, low) = (hex_value(pair[0]).ok_or_else(wrong)?, hex_value(pair[1]).ok_or_else(wrong)?);
             *byte = high << 4 | low;
         }
         Ok(Digest(digest))
@@ -136,10 +130,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"abc").unwrap();
         assert_eq!(Digest::of_file(file.path()).unwrap(), (Digest::of(b"abc"), 3));
-        assert!(
-            Digest::of_file(Path::new("/nonexistent/file"))
-                .unwrap_err()
-                .is_not_found()
-        );
+        assert!(Digest::of_file(Path::new("/nonexistent/file")).unwrap_err().is_not_found());
     }
 }

@@ -92,19 +92,12 @@ pub(crate) mod tests {
         let mut notes = vec![4, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0];
         notes.extend(b"Xen\0\x01\x02\x03\x04");
         notes.extend(make_note(&id));
-        let elf = make_elf(&[
-            (".BTF_ids", b"ids"),
-            (".BTF", b"types"),
-            (".notes", b""),
-            (".note.all", &notes),
-        ]);
+        let elf =
+            make_elf(&[(".BTF_ids", b"ids"), (".BTF", b"types"), (".notes", b""), (".note.all", &notes)]);
         assert_eq!(section(&elf, ".BTF").unwrap(), Some(&b"types"[..]));
         assert_eq!(section(&elf, ".BTF_ids").unwrap(), Some(&b"ids"[..]));
         assert_eq!(section(&elf, ".BT").unwrap(), None);
-        assert_eq!(
-            build_id(&elf).unwrap().unwrap(),
-            "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3"
-        );
+        assert_eq!(build_id(&elf).unwrap().unwrap(), "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3");
         assert_eq!(build_id(&make_elf(&[(".BTF", b"types")])).unwrap(), None);
     }
 

@@ -69,11 +69,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path, cause: io::Error) -> Error {
-        Error::Io {
-            action,
-            path: path.to_owned(),
-            cause,
-        }
+        Error::Io { action, path: path.to_owned(), cause }
     }
 
     /// Whether a file is simply not there.

@@ -40,35 +40,14 @@ pub struct Extracted {
 /// two have the same file, the first one counts.
 pub fn from_packages(packages: &[PathBuf], release: &str) -> Result<Extracted, Error> {
     let mut found = Found::new(release);
-    let modules = modules::collect(|submit| {
-        packages
-            .iter()
-            .try_for_each(|package| found.visit(package, submit))
-    })?;
-    let Found {
-        boot, config, others, ..
-    } = found;
-    let Some(Placed {
-        package,
-        path,
-        content,
-    }) = boot
-    else {
-        let names: Vec<_> = packages
-            .iter()
-            .filter_map(|path| path.file_name()?.to_str())
-            .collect();
-        return Err(Error::NoBootImage {
-            release: release.to_owned(),
-            packages: names.join(", "),
-            others,
-        });
+    let modules =
+        modules::collect(|submit| packages.iter().try_for_each(|package| found.visit(package, submit)))?;
+    let Found { boot, config, others, .. } = found;
+    let Some(Placed { package, path, content }) = boot else {
+        let names: Vec<_> = packages.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+        return Err(Error::NoBootImage { release: release.to_owned(), packages: names.join(", "), others });
     };
-    let fault = |fault| Error::Package {
-        package: package.clone(),
-        member: Some(path.clone()),
-        fault,
-    };
+    let fault = |fault| Error::Package { package: package.clone(), member: Some(path.clone()), fault };
     let boot = content.map_err(&fault)?;
     let kernel = image::unpack(&boot).map_err(&fault)?;
     let btf = image::btf(&kernel).map_err(&fault)?;
@@ -112,26 +91,13 @@ struct Found<'r> {
 
 impl<'r> Found<'r> {
     fn new(release: &'r str) -> Found<'r> {
-        Found {
-            release,
-            boot: None,
-            config: None,
-            others: Vec::new(),
-        }
+        Found { release, boot: None, config: None, others: Vec::new() }
     }
 
     fn visit(&mut self, package: &Path, submit: &mut dyn FnMut(ModuleFile)) -> Result<(), Error> {
         let file = File::open(package).map_err(|cause| Error::io("read", package, cause))?;
         let deb = BufReader::with_capacity(256 << 10, file);
-        deb::visit_files(
-            deb,
-            &mut Visitor {
-                found: self,
-                package,
-                submit,
-            },
-        )
-        .map_err(|fault| Error::Package {
+        deb::visit_files(deb, &mut Visitor { found: self, package, submit }).map_err(|fault| Error::Package {
             package: package.to_owned(),
             member: None,
             fault,
@@ -148,10 +114,7 @@ impl<'r> Found<'r> {
                 _ => None,
             };
         }
-        let modules = path
-            .strip_prefix("usr/")
-            .unwrap_or(path)
-            .strip_prefix("lib/modules/")?;
+        let modules = path.strip_prefix("usr/").unwrap_or(path).strip_prefix("lib/modules/")?;
         match modules.strip_prefix(self.release)?.strip_prefix('/')? {
             "vmlinuz" => Some(Wanted::BootImage),
             "config" => Some(Wanted::Config),
@@ -161,10 +124,7 @@ impl<'r> Found<'r> {
 
     fn remember_other(&mut self, path: &str) {
         let release = path.strip_prefix("boot/vmlinuz-").or_else(|| {
-            path.strip_prefix("usr/")
-                .unwrap_or(path)
-                .strip_prefix("lib/modules/")?
-                .strip_suffix("/vmlinuz")
+            path.strip_prefix("usr/").unwrap_or(path).strip_prefix("lib/modules/")?.strip_suffix("/vmlinuz")
         });
         // A few are enough to see what went wrong.
         if let Some(release) = release.filter(|_| self.others.len() < 8) {
@@ -201,11 +161,7 @@ impl Visit for Visitor<'_, '_> {
             Some(Wanted::Module) => return (self.submit)(ModuleFile { path, content }),
             None => return,
         };
-        place.get_or_insert_with(|| Placed {
-            package: self.package.to_owned(),
-            path,
-            content,
-        });
+        place.get_or_insert_with(|| Placed { package: self.package.to_owned(), path, content });
     }
 }
 
@@ -226,14 +182,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut paths = Vec::new();
         for (index, files) in packages.iter().enumerate() {
-            let files: Vec<(String, &[u8])> = files
-                .iter()
-                .map(|(path, content)| (path.replace("$R", RELEASE), *content))
-                .collect();
-            let files: Vec<(&str, &[u8])> = files
-                .iter()
-                .map(|(path, content)| (path.as_str(), *content))
-                .collect();
+            let files: Vec<(String, &[u8])> =
+                files.iter().map(|(path, content)| (path.replace("$R", RELEASE), *content)).collect();
+            let files: Vec<(&str, &[u8])> =
+                files.iter().map(|(path, content)| (path.as_str(), *content)).collect();
             paths.push(folder.path().join(format!("{index}.deb")));
             std::fs::write(&paths[index], make_deb([".xz", ".zst"][index % 2], &files)).unwrap();
         }
@@ -251,10 +203,7 @@ mod tests {
         let boot = boot();
         let check = |packages: &[&[(&str, &[u8])]]| {
             let found = extract(packages).unwrap();
-            assert_eq!(
-                found.build_id.as_deref(),
-                Some("abababababababababababababababababababab")
-            );
+            assert_eq!(found.build_id.as_deref(), Some("abababababababababababababababababababab"));
             assert_eq!(found.btf, make_btf(3));
             assert_eq!(found.config.as_deref(), Some(&b"CONFIG_BPF=y"[..]));
             let names: Vec<&str> = found.modules.iter().map(|module| module.name.as_str()).collect();
@@ -299,15 +248,9 @@ mod tests {
             assert!(error.contains(wanted), "{error:?}, not {wanted:?}");
         };
         check(&[], "usr/lib/modules/6.1.0-1-cloud-amd64/vmlinuz in 0.deb");
-        check(
-            &[("boot/vmlinuz-6.1.0-2", b"")],
-            "in 0.deb; there are images of 6.1.0-2",
-        );
+        check(&[("boot/vmlinuz-6.1.0-2", b"")], "in 0.deb; there are images of 6.1.0-2");
         check(&[("usr/lib/modules/7/vmlinuz", b"")], "there are images of 7");
-        check(
-            &[("boot/vmlinuz-$R", b"x")],
-            "0.deb: boot/vmlinuz-6.1.0-1-cloud-amd64: not a kernel image",
-        );
+        check(&[("boot/vmlinuz-$R", b"x")], "0.deb: boot/vmlinuz-6.1.0-1-cloud-amd64: not a kernel image");
         let without = make_bzimage(&make_payload(Compression::Xz, &make_elf(&[])));
         check(&[("boot/vmlinuz-$R", &without)], "CONFIG_DEBUG_INFO_BTF");
         let missing = from_packages(&["/nonexistent/a.deb".into()], RELEASE).unwrap_err();

@@ -29,18 +29,10 @@ impl KernelId {
         let text = || format!("{distro}/{version}/{arch}/{release}");
         for (name, part) in [("distro", distro), ("version", version), ("release", release)] {
             if let Some(reason) = find_fault(part) {
-                return Err(Error::KernelId {
-                    text: text(),
-                    reason: format!("the {name} {reason}"),
-                });
+                return Err(Error::KernelId { text: text(), reason: format!("the {name} {reason}") });
             }
         }
-        Ok(KernelId {
-            distro: distro.into(),
-            version: version.into(),
-            arch,
-            release: release.into(),
-        })
+        Ok(KernelId { distro: distro.into(), version: version.into(), arch, release: release.into() })
     }
 
     /// os-release's ID: `debian`.
@@ -74,10 +66,7 @@ fn find_fault(part: &str) -> Option<&'static str> {
         Some("is \".\" or contains \"..\"")
     } else if part.starts_with('-') {
         Some("starts with \"-\"")
-    } else if !part
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'\\')
-    {
+    } else if !part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'\\') {
         Some("contains a slash, a space, a control or a non-ASCII character")
     } else {
         None
@@ -86,12 +75,7 @@ fn find_fault(part: &str) -> Option<&'static str> {
 
 impl fmt::Display for KernelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let KernelId {
-            distro,
-            version,
-            arch,
-            release,
-        } = self;
+        let KernelId { distro, version, arch, release } = self;
         f.pad(&format!("{distro}/{version}/{arch}/{release}"))
     }
 }
@@ -100,10 +84,7 @@ impl FromStr for KernelId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<KernelId, Error> {
-        let wrong = |reason: String| Error::KernelId {
-            text: text.to_owned(),
-            reason,
-        };
+        let wrong = |reason: String| Error::KernelId { text: text.to_owned(), reason };
         let parts: Vec<&str> = text.split('/').collect();
         let [distro, version, arch, release] = parts[..] else {
             return Err(wrong(format!("it has {} parts, not 4", parts.len())));
@@ -135,10 +116,7 @@ mod tests {
         match (text.parse::<KernelId>(), wanted) {
             (Ok(id), Ok(wanted)) => assert_eq!(id.to_string(), wanted),
             (Err(error), Err(wanted)) => {
-                assert!(
-                    error.to_string().contains(wanted),
-                    "{text:?}: {error}, not {wanted}"
-                );
+                assert!(error.to_string().contains(wanted), "{text:?}: {error}, not {wanted}");
             }
             (found, wanted) => panic!("{text:?}: {found:?}, not {wanted:?}"),
         }
@@ -149,10 +127,7 @@ mod tests {
         let debian = "debian/12/x86_64/6.1.0-50-cloud-amd64";
         check(debian, Ok(debian));
         check("debian/12/amd64/6.1.0-50-cloud-amd64", Ok(debian));
-        check(
-            "debian/13/aarch64/6.12.107+deb13",
-            Ok("debian/13/arm64/6.12.107+deb13"),
-        );
+        check("debian/13/aarch64/6.12.107+deb13", Ok("debian/13/arm64/6.12.107+deb13"));
         check("cos/105/x86_64/6.1.58+", Ok("cos/105/x86_64/6.1.58+"));
         check("", Err("1 parts"));
         check("debian/12/x86_64", Err("3 parts"));

@@ -34,10 +34,7 @@ pub enum ImageKind {
 /// Takes the kernel out of a boot image.
 pub fn unpack(vmlinuz: &[u8]) -> Result<Image, FormatError> {
     if let Some(kind) = find_kind(vmlinuz) {
-        return Ok(Image {
-            bytes: vmlinuz.to_vec(),
-            kind,
-        });
+        return Ok(Image { bytes: vmlinuz.to_vec(), kind });
     }
     let bytes = if let Some(zboot) = Zboot::find(vmlinuz) {
         zboot?.unpack(vmlinuz)?
@@ -47,22 +44,13 @@ pub fn unpack(vmlinuz: &[u8]) -> Result<Image, FormatError> {
     } else {
         // Image.gz and the like: distributions ship arm64 kernels so.
         let compression = Compression::resolve(vmlinuz, EXPECTED)?;
-        compression.decode(
-            vmlinuz,
-            Bound::AtMost {
-                what: "the kernel",
-                limit: MAX_IMAGE,
-            },
-        )?
+        compression.decode(vmlinuz, Bound::AtMost { what: "the kernel", limit: MAX_IMAGE })?
     };
     match find_kind(&bytes) {
         Some(kind) => Ok(Image { bytes, kind }),
         None => {
             let expected = "a kernel (ELF or raw arm64 Image) after decompression";
-            Err(FormatError::Unknown {
-                expected,
-                start: bytes[..bytes.len().min(8)].to_vec(),
-            })
+            Err(FormatError::Unknown { expected, start: bytes[..bytes.len().min(8)].to_vec() })
         }
     }
 }
@@ -117,20 +105,14 @@ fn bzimage_payload(image: &[u8]) -> Result<(&[u8], u64), FormatError> {
     let payload = image.get(start..start.saturating_add(len));
     payload
         .map(|payload| (payload, start as u64))
-        .ok_or(FormatError::Truncated {
-            what: "the payload",
-            offset: start as u64,
-        })
+        .ok_or(FormatError::Truncated { what: "the payload", offset: start as u64 })
 }
 
 /// Undoes the compression of a payload that ends with its uncompressed size (u32, little endian).
 ///
 /// In gzip that is part of the format; to all others the kernel's build appends it.
 fn decode_sized(payload: &[u8], offset: u64) -> Result<Vec<u8>, FormatError> {
-    let end = payload.len().checked_sub(4).ok_or(FormatError::Truncated {
-        what: "the payload",
-        offset,
-    })?;
+    let end = payload.len().checked_sub(4).ok_or(FormatError::Truncated { what: "the payload", offset })?;
     let compression = match elf::is_elf(payload) {
         // CONFIG_KERNEL_UNCOMPRESSED: vmlinux itself, with its size behind it.
         true => return Ok(payload[..end].to_vec()),
@@ -146,10 +128,7 @@ fn decode_sized(payload: &[u8], offset: u64) -> Result<Vec<u8>, FormatError> {
 
 fn decode_exactly(compression: Compression, data: &[u8], size: usize) -> Result<Vec<u8>, FormatError> {
     if size > MAX_IMAGE {
-        return Err(FormatError::TooLarge {
-            what: "the kernel",
-            limit: MAX_IMAGE as u64,
-        });
+        return Err(FormatError::TooLarge { what: "the kernel", limit: MAX_IMAGE as u64 });
     }
     compression.decode(data, Bound::Exactly(size))
 }
@@ -166,24 +145,13 @@ impl Zboot {
         if !image.starts_with(b"MZ") || image.get(4..8) != Some(b"zimg") {
             return None;
         }
-        let read = || {
-            Some(Zboot {
-                offset: u32_at(image, 8)? as usize,
-                len: u32_at(image, 12)? as usize,
-            })
-        };
-        Some(read().ok_or(FormatError::Truncated {
-            what: "the zboot header",
-            offset: 8,
-        }))
+        let read = || Some(Zboot { offset: u32_at(image, 8)? as usize, len: u32_at(image, 12)? as usize });
+        Some(read().ok_or(FormatError::Truncated { what: "the zboot header", offset: 8 }))
     }
 
     /// The name of the compression in the header repeats what the magic number says.
     fn unpack(&self, image: &[u8]) -> Result<Vec<u8>, FormatError> {
-        let short = FormatError::Truncated {
-            what: "the zboot payload",
-            offset: self.offset as u64,
-        };
+        let short = FormatError::Truncated { what: "the zboot payload", offset: self.offset as u64 };
         let end = self.offset.saturating_add(self.len);
         let Some(payload) = image.get(self.offset..end).filter(|payload| payload.len() >= 4) else {
             return Err(short);
@@ -261,11 +229,7 @@ pub(crate) mod tests {
         let vmlinux = make_vmlinux();
         let raw = make_raw(&[&make_btf(3), &make_note(&[0xab; 20])]);
         for compression in ALL {
-            check(
-                &make_bzimage(&make_payload(compression, &vmlinux)),
-                &vmlinux,
-                ImageKind::Elf,
-            );
+            check(&make_bzimage(&make_payload(compression, &vmlinux)), &vmlinux, ImageKind::Elf);
             check(&make_zboot(compression, &raw), &raw, ImageKind::Arm64Raw);
             check(&encode(compression, &raw), &raw, ImageKind::Arm64Raw);
         }
@@ -298,23 +262,14 @@ pub(crate) mod tests {
             "not a kernel image (x86 bzImage, arm64 Image, EFI zboot, ELF), it starts with 4d5a20616e64",
         );
         check_refused(&with(0x206, &[7, 2]), "protocol version");
-        check_refused(
-            &with(0x248, &[0xff; 8]),
-            "the payload at byte 4294968319 lies behind the end",
-        );
+        check_refused(&with(0x248, &[0xff; 8]), "the payload at byte 4294968319 lies behind the end");
         check_refused(&with(0x24c, &[3, 0, 0, 0]), "the payload at byte 1315");
         check_refused(&with(start, b"\x89LZO\0\r"), "lzo, which is not supported");
         check_refused(&with(start, b"abcdef"), "starts with 616263646566");
-        check_refused(
-            &with(size_at, &[1, 0, 0, 0]),
-            "2 bytes after decompression, but 1 are stated",
-        );
+        check_refused(&with(size_at, &[1, 0, 0, 0]), "2 bytes after decompression, but 1 are stated");
         check_refused(&with(size_at, &[0xff; 4]), "the limit");
         check_refused(&with(start + 4, &[0xff; 40]), "broken zstd data");
-        check_refused(
-            &make_bzimage(&make_payload(Compression::Xz, b"not a kernel")),
-            "after decompression",
-        );
+        check_refused(&make_bzimage(&make_payload(Compression::Xz, b"not a kernel")), "after decompression");
         check_refused(b"MZ\0\0zimg", "zboot header");
         check_refused(b"MZ\0\0zimg\xff\xff\xff\xff\xff\xff\xff\xff", "zboot payload");
         let zboot = make_zboot(Compression::Zstd, &vmlinux);
@@ -330,16 +285,8 @@ pub(crate) mod tests {
             let error = btf(&Image { bytes, kind }).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         };
-        check(
-            make_elf(&[(".text", b"x")]),
-            ImageKind::Elf,
-            "CONFIG_DEBUG_INFO_BTF",
-        );
-        check(
-            make_raw(&[b"nothing"]),
-            ImageKind::Arm64Raw,
-            "CONFIG_DEBUG_INFO_BTF",
-        );
+        check(make_elf(&[(".text", b"x")]), ImageKind::Elf, "CONFIG_DEBUG_INFO_BTF");
+        check(make_raw(&[b"nothing"]), ImageKind::Arm64Raw, "CONFIG_DEBUG_INFO_BTF");
         check(make_elf(&[(".BTF", b"\x9f\xeb")]), ImageKind::Elf, "broken BTF");
         // A name outside of the strings: only the full check sees it.
         let mut named = make_btf(1);

@@ -26,19 +26,10 @@ pub struct Holder {
 
 impl Holder {
     fn current() -> Holder {
-        let arguments: Vec<_> = std::env::args_os()
-            .map(|argument| argument.to_string_lossy().into_owned())
-            .collect();
-        let command = arguments
-            .join(" ")
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(MAX_COMMAND)
-            .collect();
-        Holder {
-            pid: std::process::id(),
-            command,
-        }
+        let arguments: Vec<_> =
+            std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let command = arguments.join(" ").chars().filter(|c| !c.is_control()).take(MAX_COMMAND).collect();
+        Holder { pid: std::process::id(), command }
     }
 }
 
@@ -48,12 +39,8 @@ impl KeyLock {
     /// The holder is None when the other has not written it yet.
     pub(crate) fn take(path: &Path, waiting: &mut dyn FnMut(Option<&Holder>)) -> Result<KeyLock, Error> {
         let mut take = || {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)?;
+            let mut file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {

@@ -56,10 +56,7 @@ impl Lock {
     pub fn read(path: &Path) -> Result<Lock, Error> {
         let text = std::fs::read_to_string(path).map_err(|cause| Error::io("read", path, cause))?;
         Lock::parse(&text).map_err(|error| match error {
-            Error::Lock { reason, .. } => Error::Lock {
-                path: Some(path.to_owned()),
-                reason,
-            },
+            Error::Lock { reason, .. } => Error::Lock { path: Some(path.to_owned()), reason },
             other => other,
         })
     }
@@ -70,30 +67,20 @@ impl Lock {
         let document: Document = match serde_saphyr::from_str_with_options(text, options()) {
             Ok(document) => document,
             Err(error) => {
-                return Err(fault(
-                    find_other_version(text).unwrap_or_else(|| error.to_string()),
-                ));
+                return Err(fault(find_other_version(text).unwrap_or_else(|| error.to_string())));
             }
         };
         if document.version != VERSION {
             return Err(fault(other_version(document.version)));
         }
-        let lock = Lock {
-            requests: document.requests,
-            kernels: document.kernels,
-        }
-        .sorted();
+        let lock = Lock { requests: document.requests, kernels: document.kernels }.sorted();
         lock.find_fault().map_or(Ok(lock), |reason| Err(fault(reason)))
     }
 
     /// The text of the file: the same for the same content.
     pub fn to_yaml(&self) -> String {
         let Lock { requests, kernels } = self.clone().sorted();
-        let document = Document {
-            version: VERSION,
-            requests,
-            kernels,
-        };
+        let document = Document { version: VERSION, requests, kernels };
         let yaml = serde_yaml::to_string(&document).expect("strings, numbers and booleans are always YAML");
         format!("{HEADER}{yaml}")
     }
@@ -130,15 +117,9 @@ impl Lock {
     fn sorted(mut self) -> Lock {
         self.kernels.sort_by(|a, b| a.id.cmp(&b.id));
         self.kernels.iter_mut().for_each(|kernel| kernel.packages.sort());
-        self.requests
-            .iter_mut()
-            .for_each(|request| request.kernels.sort());
+        self.requests.iter_mut().for_each(|request| request.kernels.sort());
         self.requests.sort_by_cached_key(|request| {
-            (
-                request.pipeline.clone(),
-                request.plugin.clone(),
-                request.with.to_string(),
-            )
+            (request.pipeline.clone(), request.plugin.clone(), request.with.to_string())
         });
         self
     }
@@ -150,20 +131,14 @@ impl Lock {
         }
         let named = self.requests.iter().flat_map(|request| &request.kernels);
         if let Some(lost) = named.into_iter().find(|id| self.find(id).is_none()) {
-            return Some(format!(
-                "a request names {lost}, which is not there; run \"btfpipe lock\""
-            ));
+            return Some(format!("a request names {lost}, which is not there; run \"btfpipe lock\""));
         }
-        self.kernels
-            .iter()
-            .find_map(|kernel| Some(format!("{}: {}", kernel.id, kernel.find_fault()?)))
+        self.kernels.iter().find_map(|kernel| Some(format!("{}: {}", kernel.id, kernel.find_fault()?)))
     }
 }
 
 fn find_other_version(text: &str) -> Option<String> {
-    let version = serde_saphyr::from_str_with_options::<Version>(text, options())
-        .ok()?
-        .version;
+    let version = serde_saphyr::from_str_with_options::<Version>(text, options()).ok()?.version;
     (version != VERSION).then(|| other_version(version))
 }
 
@@ -250,10 +225,7 @@ mod tests {
         kernel.modules = None;
         kernel.boot = None;
         kernel.source.with.clear();
-        let lock = Lock {
-            kernels: vec![kernel],
-            ..Lock::default()
-        };
+        let lock = Lock { kernels: vec![kernel], ..Lock::default() };
         let text = lock.to_yaml();
         for absent in ["build-id", "modules", "boot:", "with", "null"] {
             assert!(!text.contains(absent), "{absent} in {text}");
@@ -263,21 +235,13 @@ mod tests {
 
     #[test]
     fn sorted_whatever_the_order() {
-        let ids = [
-            "debian/12/arm64/6",
-            "debian/11/x86_64/5",
-            "alpine/3/x86_64/6",
-            "debian/12/x86_64/6",
-        ];
+        let ids = ["debian/12/arm64/6", "debian/11/x86_64/5", "alpine/3/x86_64/6", "debian/12/x86_64/6"];
         let mut lock = Lock::default();
         ids.iter().for_each(|id| lock.insert(kernel(id)));
         let mut found = ids.map(|id| id.parse::<KernelId>().unwrap());
         found.sort();
         assert!(lock.kernels.iter().map(|kernel| &kernel.id).eq(&found));
-        let backwards = Lock {
-            kernels: lock.kernels.iter().rev().cloned().collect(),
-            ..Lock::default()
-        };
+        let backwards = Lock { kernels: lock.kernels.iter().rev().cloned().collect(), ..Lock::default() };
         assert_eq!(backwards.to_yaml(), lock.to_yaml());
         assert_eq!(Lock::parse(&backwards.to_yaml()).unwrap(), lock);
         let mut again = kernel(ids[1]);
@@ -293,31 +257,16 @@ mod tests {
             let error = Lock::parse(&text).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error:?}, not {wanted:?}");
         };
-        check(
-            "version: 2\nkernels: []\nmore: 1".into(),
-            "version 2 of the format",
-        );
+        check("version: 2\nkernels: []\nmore: 1".into(), "version 2 of the format");
         check("version: 2\nkernels: []".into(), "version 2 of the format");
         check(document(&KERNEL.repeat(2)), "6.1.0-50-cloud-amd64 is there twice");
         check(document(&KERNEL.replace("own-btf", "own-bft")), "own-bft");
-        check(
-            document(&KERNEL.replace("debian/12", "debian")),
-            "not a kernel's identity",
-        );
+        check(document(&KERNEL.replace("debian/12", "debian")), "not a kernel's identity");
         check(document(&KERNEL.replace("ba78", "BA78")), "not a sha256");
         check(document(&KERNEL.replace("00aa", "00a")), "build-id \"00a\"");
-        check(
-            document(&KERNEL.replace("file: ", "file: ../")),
-            "not a plain file name",
-        );
-        check(
-            document(&KERNEL.replace("file: ", "file: -")),
-            "not a plain file name",
-        );
-        check(
-            document(&KERNEL.replace("  own-btf: true", "  own-btf: true\n  own-btf: true")),
-            "own-btf",
-        );
+        check(document(&KERNEL.replace("file: ", "file: ../")), "not a plain file name");
+        check(document(&KERNEL.replace("file: ", "file: -")), "not a plain file name");
+        check(document(&KERNEL.replace("  own-btf: true", "  own-btf: true\n  own-btf: true")), "own-btf");
         check("kernels: &a []\nversion: *a".into(), "kernels.lock: ");
         check(String::new(), "kernels.lock: ");
     }
@@ -357,10 +306,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kernels.lock");
         assert!(Lock::read(&path).unwrap_err().is_not_found());
-        let lock = Lock {
-            kernels: vec![kernel("debian/12/x86_64/6.1")],
-            ..Lock::default()
-        };
+        let lock = Lock { kernels: vec![kernel("debian/12/x86_64/6.1")], ..Lock::default() };
         Lock::default().write(&path).unwrap();
         lock.write(&path).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), lock);
@@ -375,11 +321,7 @@ mod tests {
     #[test]
     fn five_thousand_kernels() {
         let kernels = (0..5000).map(kernel_quickly).collect();
-        let lock = Lock {
-            kernels,
-            ..Lock::default()
-        }
-        .sorted();
+        let lock = Lock { kernels, ..Lock::default() }.sorted();
         assert_eq!(Lock::parse(&lock.to_yaml()).unwrap(), lock);
     }
 
@@ -402,10 +344,7 @@ mod tests {
                 size: 26_484_304,
             }],
             btf: blob,
-            modules: Some(LockedModules {
-                count: 1121,
-                sha256: blob.sha256,
-            }),
+            modules: Some(LockedModules { count: 1121, sha256: blob.sha256 }),
             boot: Some(blob),
             own_btf: true,
         }

@@ -71,10 +71,7 @@ pub struct LockedBlob {
 impl LockedBlob {
     /// Pins some bytes.
     pub fn of(bytes: &[u8]) -> LockedBlob {
-        LockedBlob {
-            sha256: Digest::of(bytes),
-            size: bytes.len() as u64,
-        }
+        LockedBlob { sha256: Digest::of(bytes), size: bytes.len() as u64 }
     }
 }
 
@@ -95,10 +92,7 @@ impl LockedKernel {
             return Some(format!("the build-id {id:?} is not hex digits"));
         }
         // The name becomes a path when the file is fetched.
-        let odd = self
-            .packages
-            .iter()
-            .find(|package| !is_file_name(&package.file))?;
+        let odd = self.packages.iter().find(|package| !is_file_name(&package.file))?;
         Some(format!("{:?} is not a plain file name", odd.file))
     }
 }

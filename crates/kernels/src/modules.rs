@@ -49,9 +49,7 @@ pub struct Modules {
 /// The module's name in the kernel, when the path is a module's: `.ko`, also compressed.
 pub fn find_name(path: &str) -> Option<String> {
     let file = path.rsplit('/').next()?;
-    let stem = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"]
-        .iter()
-        .find_map(|suffix| file.strip_suffix(suffix))?;
+    let stem = [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().find_map(|suffix| file.strip_suffix(suffix))?;
     // The build makes KBUILD_MODNAME so (scripts/Makefile.lib: name-fix).
     (!stem.is_empty()).then(|| stem.replace('-', "_"))
 }
@@ -63,26 +61,16 @@ pub fn btf(bytes: &[u8]) -> Result<Option<Vec<u8>>, FormatError> {
         bytes
     } else {
         let compression = Compression::resolve(bytes, "a module (ELF, also xz, zstd or gzip)")?;
-        unpacked = compression.decode(
-            bytes,
-            Bound::AtMost {
-                what: "the module",
-                limit: MAX_MODULE,
-            },
-        )?;
+        unpacked = compression.decode(bytes, Bound::AtMost { what: "the module", limit: MAX_MODULE })?;
         &unpacked
     };
-    Ok(elf::section(module, ".BTF")?
-        .filter(|btf| !btf.is_empty())
-        .map(<[u8]>::to_vec))
+    Ok(elf::section(module, ".BTF")?.filter(|btf| !btf.is_empty()).map(<[u8]>::to_vec))
 }
 
 /// One digest for all modules: sha256 over the lines `<sha256>  <name>\n`, sorted by name, as sha256sum prints them.
 pub fn digest(modules: &[ModuleBtf]) -> Digest {
-    let mut lines: Vec<String> = modules
-        .iter()
-        .map(|module| format!("{}  {}\n", Digest::of(&module.btf), module.name))
-        .collect();
+    let mut lines: Vec<String> =
+        modules.iter().map(|module| format!("{}  {}\n", Digest::of(&module.btf), module.name)).collect();
     lines.sort_by(|a, b| a[64..].cmp(&b[64..]));
     Digest::of(lines.concat().as_bytes())
 }
@@ -103,9 +91,7 @@ type TakenModule = (String, Result<Option<Vec<u8>>, FormatError>);
 ///
 /// The result does not depend on the order of work.
 pub(crate) fn collect<E>(feed: impl FnOnce(&mut dyn FnMut(ModuleFile)) -> Result<(), E>) -> Result<Taken, E> {
-    let workers = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(MAX_WORKERS);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_WORKERS);
     // The reader is not held up, and memory holds a few modules, not thousands.
     let (sender, receiver) = sync_channel::<ModuleFile>(2 * workers);
     let receiver = Mutex::new(receiver);
@@ -118,11 +104,7 @@ pub(crate) fn collect<E>(feed: impl FnOnce(&mut dyn FnMut(ModuleFile)) -> Result
         drop(sender);
         let mut taken: Vec<_> = handles
             .into_iter()
-            .flat_map(|handle| {
-                handle
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            .flat_map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect();
         taken.sort_by(|(a, _), (b, _)| a.cmp(b));
         (fed, Taken(taken))
@@ -153,10 +135,7 @@ impl Taken {
                             modules.bad.push(BadModule { path, fault });
                         }
                         Entry::Vacant(entry) => {
-                            modules.with_btf.push(ModuleBtf {
-                                name: entry.key().clone(),
-                                btf,
-                            });
+                            modules.with_btf.push(ModuleBtf { name: entry.key().clone(), btf });
                             entry.insert(path);
                         }
                     }
@@ -213,56 +192,34 @@ mod tests {
     fn a_broken_module_costs_no_other() {
         let good = make_elf(&[(".BTF", &make_btf(2))]);
         let broken_btf = make_elf(&[(".BTF", b"types")]);
-        let mut files: Vec<(String, Result<Vec<u8>, FormatError>)> = (0..200)
-            .map(|i| (format!("m/m-{:03}.ko", 199 - i), Ok(good.clone())))
-            .collect();
+        let mut files: Vec<(String, Result<Vec<u8>, FormatError>)> =
+            (0..200).map(|i| (format!("m/m-{:03}.ko", 199 - i), Ok(good.clone()))).collect();
         files.push(("m/none.ko".into(), Ok(make_elf(&[]))));
-        files.push((
-            "m/cut.ko.xz".into(),
-            Ok(encode(Compression::Xz, &good)[..40].to_vec()),
-        ));
+        files.push(("m/cut.ko.xz".into(), Ok(encode(Compression::Xz, &good)[..40].to_vec())));
         files.push(("m/btf.ko".into(), Ok(broken_btf)));
-        files.push((
-            "m/large.ko".into(),
-            Err(FormatError::TooLarge { what: "x", limit: 1 }),
-        ));
+        files.push(("m/large.ko".into(), Err(FormatError::TooLarge { what: "x", limit: 1 })));
         files.push(("n/m_000.ko".into(), Ok(good.clone())));
         let taken = collect(|submit| {
-            files
-                .into_iter()
-                .for_each(|(path, content)| submit(ModuleFile { path, content }));
+            files.into_iter().for_each(|(path, content)| submit(ModuleFile { path, content }));
             Ok::<(), ()>(())
         });
         let base = Arc::new(Btf::parse(make_btf(1)).unwrap());
         let modules = taken.unwrap().check(base);
-        let names: Vec<&str> = modules
-            .with_btf
-            .iter()
-            .map(|module| module.name.as_str())
-            .collect();
+        let names: Vec<&str> = modules.with_btf.iter().map(|module| module.name.as_str()).collect();
         assert_eq!(names.len(), 200);
         assert!(names.is_sorted() && names[0] == "m_000");
         assert_eq!(modules.without_btf, 1);
         let bad: Vec<&str> = modules.bad.iter().map(|module| module.path.as_str()).collect();
         assert_eq!(bad, ["m/btf.ko", "m/cut.ko.xz", "m/large.ko", "n/m_000.ko"]);
-        assert_eq!(
-            modules.bad[3].fault.to_string(),
-            "another module has this name: m/m-000.ko"
-        );
+        assert_eq!(modules.bad[3].fault.to_string(), "another module has this name: m/m-000.ko");
         assert_eq!(collect(|_| Err(3)).err(), Some(3));
     }
 
     #[test]
     fn digest_is_of_sha256sum_lines() {
-        let module = |name: &str, btf: &[u8]| ModuleBtf {
-            name: name.into(),
-            btf: btf.into(),
-        };
+        let module = |name: &str, btf: &[u8]| ModuleBtf { name: name.into(), btf: btf.into() };
         let lines = format!("{}  a\n{}  b\n", Digest::of(b"2"), Digest::of(b"1"));
-        assert_eq!(
-            digest(&[module("b", b"1"), module("a", b"2")]),
-            Digest::of(lines.as_bytes())
-        );
+        assert_eq!(digest(&[module("b", b"1"), module("a", b"2")]), Digest::of(lines.as_bytes()));
         assert_eq!(digest(&[]), Digest::of(b""));
     }
 }

@@ -73,13 +73,8 @@ fn elf_len(elf: &[u8]) -> Option<usize> {
 /// Where a pattern stands in the image, at multiples of 4.
 fn places<'i>(image: &'i [u8], pattern: &'i [u8]) -> impl Iterator<Item = usize> + 'i {
     let first: &[u8] = &pattern[..4];
-    let aligned = image
-        .chunks_exact(4)
-        .enumerate()
-        .filter(move |(_, chunk)| *chunk == first);
-    aligned
-        .map(|(index, _)| index * 4)
-        .filter(move |&at| image[at..].starts_with(pattern))
+    let aligned = image.chunks_exact(4).enumerate().filter(move |(_, chunk)| *chunk == first);
+    aligned.map(|(index, _)| index * 4).filter(move |&at| image[at..].starts_with(pattern))
 }
 
 /// A little-endian number.
@@ -99,13 +94,7 @@ pub(crate) mod tests {
             .flat_map(|_| [[1, 0, 0, 0], [0, 0, 0, 1], [4, 0, 0, 0], [32, 0, 0, 1]].concat())
             .collect();
         let mut btf = vec![0x9f, 0xeb, 1, 0];
-        for field in [
-            24,
-            0,
-            types.len() as u32,
-            types.len() as u32,
-            strings.len() as u32,
-        ] {
+        for field in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
             btf.extend(field.to_le_bytes());
         }
         btf.extend(types);
@@ -134,15 +123,8 @@ pub(crate) mod tests {
         let mut strings = make_btf(9);
         *strings.last_mut().unwrap() = b'x';
         let cut = &make_btf(90)[..100];
-        let image = make_raw(&[
-            &small,
-            &broken,
-            &strings,
-            &large,
-            &BTF_START,
-            b"\x9f\xeb\x01\0\x18\0\0\0",
-            cut,
-        ]);
+        let image =
+            make_raw(&[&small, &broken, &strings, &large, &BTF_START, b"\x9f\xeb\x01\0\x18\0\0\0", cut]);
         assert_eq!(find_btf(&image), Some(&large[..]));
         assert_eq!(find_btf(&make_raw(&[&broken, cut])), None);
         assert_eq!(find_btf(&make_raw(&[])), None);
@@ -156,15 +138,8 @@ pub(crate) mod tests {
         let mut image = Vec::new();
         for _ in 0..10_000 {
             image.extend(
-                [
-                    &BTF_START[..],
-                    &24u32.to_le_bytes(),
-                    &[0; 4],
-                    &[4, 0, 0, 0],
-                    &[4, 0, 0, 0],
-                    &[1, 0, 0, 0],
-                ]
-                .concat(),
+                [&BTF_START[..], &24u32.to_le_bytes(), &[0; 4], &[4, 0, 0, 0], &[4, 0, 0, 0], &[1, 0, 0, 0]]
+                    .concat(),
             );
             image.extend([0; 8]);
         }
@@ -176,15 +151,9 @@ pub(crate) mod tests {
         let check = |parts: &[&[u8]], wanted: Option<[u8; 20]>| {
             assert_eq!(find_build_id(&make_raw(parts)), wanted.as_ref().map(|id| &id[..]));
         };
-        let (own, vdso) = (
-            make_note(&[1; 20]),
-            make_elf(&[(".note.gnu.build-id", &make_note(&[2; 20]))]),
-        );
+        let (own, vdso) = (make_note(&[1; 20]), make_elf(&[(".note.gnu.build-id", &make_note(&[2; 20]))]));
         check(&[&own], Some([1; 20]));
-        check(
-            &[&vdso, &own, &vdso, b"\x7fELF\0\0\0\0\x013Invalid ELF"],
-            Some([1; 20]),
-        );
+        check(&[&vdso, &own, &vdso, b"\x7fELF\0\0\0\0\x013Invalid ELF"], Some([1; 20]));
         check(&[&vdso], None);
         check(&[&own, &make_note(&[3; 20])], None);
         check(&[&own[..own.len() - 1]], None);

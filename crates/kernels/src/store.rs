@@ -47,11 +47,8 @@ impl Store {
             for folder in ["blobs", "derived", "locks", "tmp"] {
                 fs::create_dir_all(path.join(folder))?;
             }
-            let in_use = File::options()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path.join("in-use"))?;
+            let in_use =
+                File::options().write(true).create(true).truncate(false).open(path.join("in-use"))?;
             if in_use.try_lock().is_ok() {
                 clear(&path.join("tmp"))?;
                 in_use.unlock()?;
@@ -60,10 +57,7 @@ impl Store {
             Ok(in_use)
         };
         let in_use = open().map_err(|cause| Error::io("open the store", path, cause))?;
-        Ok(Store {
-            root: path.to_owned(),
-            _in_use: Arc::new(in_use),
-        })
+        Ok(Store { root: path.to_owned(), _in_use: Arc::new(in_use) })
     }
 
     /// The folder.
@@ -138,23 +132,14 @@ impl Store {
     /// Keeps a value for a key, in place of an earlier one.
     pub fn set_link(&self, key: &str, value: Value) -> Result<(), Error> {
         let path = self.derived_path(key);
-        let derived = Derived {
-            key: key.to_owned(),
-            value,
-        };
+        let derived = Derived { key: key.to_owned(), value };
         let text = serde_json::to_vec(&derived).map_err(|error| Error::io("write", &path, error.into()))?;
         self.write(&path, &text)
     }
 
     /// Takes the lock of a key; calls `waiting` once if another process or thread holds it, then waits.
     pub fn lock(&self, key: &str, waiting: &mut dyn FnMut(Option<&Holder>)) -> Result<KeyLock, Error> {
-        KeyLock::take(
-            &self
-                .root
-                .join("locks")
-                .join(Digest::of(key.as_bytes()).to_string()),
-            waiting,
-        )
+        KeyLock::take(&self.root.join("locks").join(Digest::of(key.as_bytes()).to_string()), waiting)
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -203,11 +188,7 @@ fn clear(folder: &Path) -> io::Result<()> {
 }
 
 fn find_place(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let set = |name| {
-        variable(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // The XDG specification: relative paths count as not set.
     let cache = || set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
     let home = || set("HOME").map(|home| home.join(".cache"));
@@ -242,17 +223,9 @@ mod tests {
         fs::write(&file, b"changed").unwrap();
         assert_eq!(store.get(&of_file).unwrap().unwrap(), b"of a file");
         let absent = Digest::of(b"absent");
-        assert_eq!(
-            (store.get(&absent).unwrap(), store.path_of(&absent)),
-            (None, None)
-        );
+        assert_eq!((store.get(&absent).unwrap(), store.path_of(&absent)), (None, None));
         assert!(!store.contains(&absent));
-        assert!(
-            store
-                .put_file(Path::new("/nonexistent/file"))
-                .unwrap_err()
-                .is_not_found()
-        );
+        assert!(store.put_file(Path::new("/nonexistent/file")).unwrap_err().is_not_found());
         assert_eq!(files_in(&store.root().join("tmp")), 0);
     }
 
@@ -328,15 +301,11 @@ mod tests {
     fn a_lock_waits_for_its_holder_and_names_it() {
         let (_folder, store) = store();
         let held = store.lock("key", &mut |_| panic!("nobody holds it")).unwrap();
-        let _other = store
-            .lock("other key", &mut |_| panic!("nobody holds it"))
-            .unwrap();
+        let _other = store.lock("other key", &mut |_| panic!("nobody holds it")).unwrap();
         let (told, wait) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
-                store
-                    .lock("key", &mut |holder| told.send(holder.cloned()).unwrap())
-                    .unwrap();
+                store.lock("key", &mut |holder| told.send(holder.cloned()).unwrap()).unwrap();
             });
             let holder = wait.recv().unwrap().unwrap();
             assert_eq!(holder.pid, std::process::id());
@@ -350,23 +319,12 @@ mod tests {
     #[test]
     fn places() {
         let check = |variables: &[(&str, &str)], wanted: Option<&str>| {
-            let find = |name: &str| {
-                variables
-                    .iter()
-                    .find(|(n, _)| *n == name)
-                    .map(|(_, value)| value.into())
-            };
+            let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
             assert_eq!(find_place(find), wanted.map(PathBuf::from), "{variables:?}");
         };
-        check(
-            &[("BTFPIPE_STORE", "/s"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")],
-            Some("/s"),
-        );
+        check(&[("BTFPIPE_STORE", "/s"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")], Some("/s"));
         check(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")], Some("/x/btfpipe"));
-        check(
-            &[("BTFPIPE_STORE", ""), ("XDG_CACHE_HOME", "x"), ("HOME", "/h")],
-            Some("/h/.cache/btfpipe"),
-        );
+        check(&[("BTFPIPE_STORE", ""), ("XDG_CACHE_HOME", "x"), ("HOME", "/h")], Some("/h/.cache/btfpipe"));
         check(&[], None);
     }
 }

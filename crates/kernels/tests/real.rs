@@ -22,25 +22,15 @@ fn real_debian_kernel() {
     let apt = Apt::new(folder.path());
     apt.run("apt-get", &["-qq", "update"]);
     let depends = apt.run("apt-cache", &["depends", META_PACKAGE]);
-    let package = depends
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: linux-image-"))
-        .unwrap();
+    let package = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-")).unwrap();
     let name = format!("linux-image-{package}");
     let deb = apt.download(&name);
 
     let found = kernels::extract::from_packages(std::slice::from_ref(&deb), package).unwrap();
 
     let listed = run(Command::new("dpkg-deb").arg("-c").arg(&deb));
-    let listed = listed
-        .lines()
-        .filter(|line| kernels::modules::find_name(line).is_some())
-        .count();
-    assert_eq!(
-        found.modules.len() + found.modules_without_btf,
-        listed,
-        "modules that dpkg-deb lists"
-    );
+    let listed = listed.lines().filter(|line| kernels::modules::find_name(line).is_some()).count();
+    assert_eq!(found.modules.len() + found.modules_without_btf, listed, "modules that dpkg-deb lists");
     assert!(found.bad_modules.is_empty(), "{:?}", found.bad_modules);
     assert!(found.btf.len() > 1_000_000);
     assert_eq!(found.build_id.map(|id| id.len()), Some(40));
@@ -58,21 +48,14 @@ impl Apt {
         for name in ["lists/partial", "cache/archives/partial"] {
             std::fs::create_dir_all(folder.join(name)).unwrap();
         }
-        Apt {
-            folder: folder.to_owned(),
-        }
+        Apt { folder: folder.to_owned() }
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> String {
         let mut command = Command::new(program);
-        command
-            .current_dir(&self.folder)
-            .args(arguments)
-            .args(["-o", "Dir::State::status=/dev/null"]);
+        command.current_dir(&self.folder).args(arguments).args(["-o", "Dir::State::status=/dev/null"]);
         for (option, name) in [("Dir::State::Lists", "lists"), ("Dir::Cache", "cache")] {
-            command
-                .arg("-o")
-                .arg(format!("{option}={}", self.folder.join(name).display()));
+            command.arg("-o").arg(format!("{option}={}", self.folder.join(name).display()));
         }
         // The user that apt changes to can't write here.
         run(command.args(["-o", "APT::Sandbox::User="]))
@@ -80,13 +63,8 @@ impl Apt {
 
     fn download(&self, package: &str) -> PathBuf {
         self.run("apt-get", &["-qq", "download", package]);
-        let files = std::fs::read_dir(&self.folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        files
-            .into_iter()
-            .find(|path| path.extension().is_some_and(|ext| ext == "deb"))
-            .unwrap()
+        let files = std::fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
+        files.into_iter().find(|path| path.extension().is_some_and(|ext| ext == "deb")).unwrap()
     }
 }
 

@@ -16,12 +16,8 @@ pub struct Busy {
 impl Busy {
     /// Takes the folder, which must exist. When another process has it, calls `waiting` with who that is, and waits.
     pub fn take(folder: &Path, waiting: impl FnOnce(&str)) -> io::Result<Busy> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(folder.join(FILE))?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(folder.join(FILE))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -67,10 +63,7 @@ mod tests {
             let second =
                 scope.spawn(|| Busy::take(folder.path(), |holder| send.send(holder.to_owned()).unwrap()));
             let holder = receive.recv().unwrap();
-            assert!(
-                holder.contains(&format!("process {}", std::process::id())),
-                "{holder}"
-            );
+            assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
             drop(first);
             second.join().unwrap().unwrap();
         });

@@ -69,22 +69,14 @@ impl Clang {
     }
 
     fn find_in(folders: &[PathBuf]) -> Result<Clang, Error> {
-        let find = |name: &str| {
-            folders
-                .iter()
-                .map(|folder| folder.join(name))
-                .find(|path| path.is_file())
-        };
+        let find = |name: &str| folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
         let plain = find("clang").map(Clang::at).transpose()?;
         if let Some(clang) = &plain
             && clang.major >= TYPE_MATCHES
         {
             return Ok(clang.clone());
         }
-        match (TYPE_MATCHES..=NEWEST)
-            .rev()
-            .find_map(|major| find(&format!("clang-{major}")))
-        {
+        match (TYPE_MATCHES..=NEWEST).rev().find_map(|major| find(&format!("clang-{major}"))) {
             Some(path) => Clang::at(path),
             None => plain.ok_or(Error::Missing),
         }
@@ -124,12 +116,7 @@ impl Clang {
         let (object, makefile) = (outputs.path().join("o"), outputs.path().join("d"));
         let arguments = self.arguments(&place, arch, options)?;
         let mut command = self.command(&place);
-        command
-            .args(&arguments)
-            .args(["-c", "-MD", "-MF"])
-            .arg(&makefile)
-            .arg("-o")
-            .arg(&object);
+        command.args(&arguments).args(["-c", "-MD", "-MF"]).arg(&makefile).arg("-o").arg(&object);
         let warnings = self.finish(&mut command, source)?;
         Ok(Compiled {
             bytes: std::fs::read(&object).map_err(|error| io(&object.display().to_string(), error))?,
@@ -149,10 +136,7 @@ impl Clang {
         let outputs = tempfile::tempdir().map_err(|error| io("a temporary folder", error))?;
         let makefile = outputs.path().join("d");
         let mut command = self.command(&place);
-        command
-            .args(self.arguments(&place, arch, options)?)
-            .args(["-M", "-MF"])
-            .arg(&makefile);
+        command.args(self.arguments(&place, arch, options)?).args(["-M", "-MF"]).arg(&makefile);
         self.finish(&mut command, source)?;
         place.read_dependencies(&makefile)
     }
@@ -235,10 +219,8 @@ impl Place {
     fn read_dependencies(&self, makefile: &Path) -> Result<Vec<PathBuf>, Error> {
         let text =
             std::fs::read_to_string(makefile).map_err(|error| io(&makefile.display().to_string(), error))?;
-        let paths: BTreeSet<PathBuf> = parse_dependencies(&text)
-            .iter()
-            .map(|path| self.folder.join(path))
-            .collect();
+        let paths: BTreeSet<PathBuf> =
+            parse_dependencies(&text).iter().map(|path| self.folder.join(path)).collect();
         Ok(paths.into_iter().collect())
     }
 }
@@ -246,11 +228,7 @@ impl Place {
 /// The major number of "Debian clang version 19.1.7 (3)".
 fn major(version: &str) -> Option<u32> {
     let (_, number) = version.split_once("clang version ")?;
-    number
-        .split(|char: char| !char.is_ascii_digit())
-        .next()?
-        .parse()
-        .ok()
+    number.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// What `bpf_tracing.h` calls it.
@@ -272,9 +250,7 @@ fn multiarch(system: &Path, arch: Arch) -> Option<PathBuf> {
         Arch::Arm64 => "aarch64",
     };
     let folders = [wanted, std::env::consts::ARCH].map(|machine| system.join(format!("{machine}-linux-gnu")));
-    folders
-        .into_iter()
-        .find(|folder| folder.join("asm/types.h").is_file())
+    folders.into_iter().find(|folder| folder.join("asm/types.h").is_file())
 }
 
 /// A folder for headers, called `name` in the object.
@@ -298,9 +274,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
 }
 
 fn run(command: &mut Command, path: &Path) -> Result<Output, Error> {
-    command
-        .output()
-        .map_err(|error| io(&path.display().to_string(), error))
+    command.output().map_err(|error| io(&path.display().to_string(), error))
 }
 
 #[cfg(test)]
@@ -332,10 +306,7 @@ mod tests {
         assert_eq!(multiarch(system.path(), Arch::Arm64), Some(folder(&here)));
         assert_eq!(multiarch(system.path(), Arch::X86_64), Some(folder(&here)));
         add("aarch64-linux-gnu");
-        assert_eq!(
-            multiarch(system.path(), Arch::Arm64),
-            Some(folder("aarch64-linux-gnu"))
-        );
+        assert_eq!(multiarch(system.path(), Arch::Arm64), Some(folder("aarch64-linux-gnu")));
         add("");
         assert_eq!(multiarch(system.path(), Arch::Arm64), None);
     }
@@ -363,17 +334,9 @@ mod tests {
         let (old, new) = ("Debian clang version 14.0.6", "Debian clang version 19.1.7 (3)");
         check(&[], Err("install the Debian package clang-19"));
         check(&[("clang", new)], Ok("clang"));
+        check(&[("clang", new), ("clang-21", "clang version 21.1.0")], Ok("clang"));
         check(
-            &[("clang", new), ("clang-21", "clang version 21.1.0")],
-            Ok("clang"),
-        );
-        check(
-            &[
-                ("clang", old),
-                ("clang-14", old),
-                ("clang-16", "clang version 16.0.6"),
-                ("clang-19", new),
-            ],
+            &[("clang", old), ("clang-14", old), ("clang-16", "clang version 16.0.6"), ("clang-19", new)],
             Ok("clang-19"),
         );
         check(&[("clang-19", new)], Ok("clang-19"));

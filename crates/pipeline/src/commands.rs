@@ -21,37 +21,22 @@ use crate::works::Tools;
 pub fn check(options: &Options) -> Result<String, Error> {
     let project = Project::load(options)?;
     let events = Events::new(&Deaf);
-    project.validate(&PluginSources {
-        root: project.file.root(),
-        cache: None,
-        events,
-    })?;
+    project.validate(&PluginSources { root: project.file.root(), cache: None, events })?;
     let kernels = project.locked_kernels();
     let (sources, files) = (project.file.kernels.len(), project.programs.len());
     let locked = match kernels.unresolved.len() {
         0 => format!("{} kernels locked", kernels.chosen.len()),
         missing => format!("{missing} sources to resolve"),
     };
-    Ok(format!(
-        "{}: good: {sources} kernel sources, {locked}, {files} program files",
-        options.file.display()
-    ))
+    Ok(format!("{}: good: {sources} kernel sources, {locked}, {files} program files", options.file.display()))
 }
 
 /// What a run would do. Asks no source; writes nothing.
 pub fn plan(options: &Options) -> Result<Plan, Error> {
     let project = Project::load(options)?;
     let path = options.store.clone().map_or_else(Store::default_path, Ok)?;
-    let store = if path.is_dir() {
-        Some(Store::open(&path)?)
-    } else {
-        None
-    };
-    Ok(crate::plan::plan(
-        &project,
-        &project.locked_kernels(),
-        store.as_ref(),
-    ))
+    let store = if path.is_dir() { Some(Store::open(&path)?) } else { None };
+    Ok(crate::plan::plan(&project, &project.locked_kernels(), store.as_ref()))
 }
 
 /// Resolves all kernels anew and writes them into `kernels.lock`.
@@ -61,9 +46,7 @@ pub fn lock(options: &Options, listener: &dyn Listener) -> Result<Relocked, Erro
 
 /// Writes BTFs, boot images and configurations of a pipeline's kernels into a folder.
 pub fn extract(options: &Options, folder: &Path, listener: &dyn Listener) -> Result<Exported, Error> {
-    with_tools(options, listener, |tools| {
-        crate::export::export(options, folder, tools)
-    })
+    with_tools(options, listener, |tools| crate::export::export(options, folder, tools))
 }
 
 /// Runs a pipeline.
@@ -79,19 +62,12 @@ fn with_tools<T>(
     let events = Events::new(listener);
     let root = crate::file::PipelineFile::read(&options.file)?.root();
     let cache = options.open_store()?.root().join("plugins");
-    let sources = PluginSources {
-        root,
-        cache: Some(cache),
-        events,
-    };
+    let sources = PluginSources { root, cache: Some(cache), events };
     let clang: OnceLock<Result<Clang, String>> = OnceLock::new();
     let compile = |source: &Path, arch: Arch| {
         let clang = clang.get_or_init(|| Clang::find().map_err(|error| error.to_string()));
         let compiled =
-            clang
-                .as_ref()
-                .map_err(Clone::clone)?
-                .compile(source, arch, &clang::Options::default());
+            clang.as_ref().map_err(Clone::clone)?.compile(source, arch, &clang::Options::default());
         let compiled = compiled.map_err(|error| error.to_string())?;
         if !compiled.warnings.trim().is_empty() {
             events.warn(format!(
@@ -102,9 +78,5 @@ fn with_tools<T>(
         }
         Ok(compiled.bytes)
     };
-    work(Tools {
-        sources: &sources,
-        compile: &compile,
-        events,
-    })
+    work(Tools { sources: &sources, compile: &compile, events })
 }

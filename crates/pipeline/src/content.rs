@@ -105,12 +105,8 @@ pub fn obtain(supply: Supply<'_>, chosen: &Chosen, events: Events<'_>) -> Result
     })?;
     let content = match whole(supply.store, &key) {
         Some(content) => {
-            events
-                .begin(Phase::Fetch, chosen.id.to_string())
-                .kept("in the store");
-            events
-                .begin(Phase::Extract, chosen.id.to_string())
-                .kept("in the store");
+            events.begin(Phase::Fetch, chosen.id.to_string()).kept("in the store");
+            events.begin(Phase::Extract, chosen.id.to_string()).kept("in the store");
             content
         }
         None => {
@@ -123,10 +119,7 @@ pub fn obtain(supply: Supply<'_>, chosen: &Chosen, events: Events<'_>) -> Result
 }
 
 fn key(chosen: &Chosen, packages: &[LockedPackage]) -> String {
-    let digests: Vec<String> = packages
-        .iter()
-        .map(|package| package.sha256.to_string())
-        .collect();
+    let digests: Vec<String> = packages.iter().map(|package| package.sha256.to_string()).collect();
     format!("{EXTRACTION} {} {}", chosen.id.release(), digests.join(" "))
 }
 
@@ -138,11 +131,7 @@ fn find(store: &Store, key: &str) -> Option<Content> {
 fn whole(store: &Store, key: &str) -> Option<Content> {
     let content = find(store, key)?;
     let blobs = [Some(content.btf), Some(content.boot), content.config];
-    blobs
-        .into_iter()
-        .flatten()
-        .all(|blob| store.path_of(&blob.sha256).is_some())
-        .then_some(content)
+    blobs.into_iter().flatten().all(|blob| store.path_of(&blob.sha256).is_some()).then_some(content)
 }
 
 fn fetch(
@@ -152,10 +141,8 @@ fn fetch(
     events: Events<'_>,
 ) -> Result<Vec<PathBuf>, NoContent> {
     let task = events.begin(Phase::Fetch, chosen.id.to_string());
-    let held: Option<Vec<PathBuf>> = packages
-        .iter()
-        .map(|package| supply.store.path_of(&package.sha256))
-        .collect();
+    let held: Option<Vec<PathBuf>> =
+        packages.iter().map(|package| supply.store.path_of(&package.sha256)).collect();
     if let Some(paths) = held {
         task.kept("in the store");
         return Ok(paths);
@@ -182,28 +169,17 @@ fn fetch_packages(
     if supply.offline {
         return Err(Failure::new("not in the store, and --offline forbids to fetch it").into());
     }
-    let folder = tempfile::Builder::new()
-        .prefix("fetch-")
-        .tempdir_in(supply.work)
-        .map_err(Failure::new)?;
+    let folder = tempfile::Builder::new().prefix("fetch-").tempdir_in(supply.work).map_err(Failure::new)?;
     // The paths come in the source's order, `packages` are sorted.
-    let fetched = supply
-        .sources
-        .fetch(&chosen.plugin, &chosen.source, folder.path(), task)
-        .map_err(no_content)?;
-    let files: BTreeMap<&str, &PathBuf> = chosen
-        .source
-        .packages
-        .iter()
-        .map(|package| package.file.as_str())
-        .zip(&fetched)
-        .collect();
+    let fetched =
+        supply.sources.fetch(&chosen.plugin, &chosen.source, folder.path(), task).map_err(no_content)?;
+    let files: BTreeMap<&str, &PathBuf> =
+        chosen.source.packages.iter().map(|package| package.file.as_str()).zip(&fetched).collect();
     let mut paths = Vec::new();
     for package in packages {
         let file = &package.file;
-        let fetched = files
-            .get(file.as_str())
-            .ok_or_else(|| Failure::new(format!("the source brought no {file}")))?;
+        let fetched =
+            files.get(file.as_str()).ok_or_else(|| Failure::new(format!("the source brought no {file}")))?;
         let (found, _) = Digest::of_file(fetched)?;
         if found != package.sha256 {
             let wanted = package.sha256;
@@ -221,10 +197,9 @@ fn fetch_packages(
 fn no_content(error: SourceError) -> NoContent {
     match error.class {
         Class::Gone => NoContent::Gone(error.to_string()),
-        Class::User | Class::Tool | Class::Transient => NoContent::Failed(Failure {
-            code: Code::of_class(error.class),
-            message: error.to_string(),
-        }),
+        Class::User | Class::Tool | Class::Transient => {
+            NoContent::Failed(Failure { code: Code::of_class(error.class), message: error.to_string() })
+        }
     }
 }
 
@@ -238,10 +213,7 @@ fn extract(
     let task = events.begin(Phase::Extract, chosen.id.to_string());
     let content = extract_packages(store, chosen, key, paths);
     let content = task.finish(content, |content| {
-        format!(
-            "BTF of {} bytes, {} modules",
-            content.btf.size, content.modules.count
-        )
+        format!("BTF of {} bytes, {} modules", content.btf.size, content.modules.count)
     })?;
     for bad in &content.bad_modules {
         events.warn(format!("{}: {bad}", chosen.id));
@@ -269,11 +241,7 @@ fn extract_packages(
             count: extracted.modules.len() as u64,
             sha256: kernels::modules::digest(&extracted.modules),
         },
-        bad_modules: extracted
-            .bad_modules
-            .iter()
-            .map(|bad| format!("{}: {}", bad.path, bad.fault))
-            .collect(),
+        bad_modules: extracted.bad_modules.iter().map(|bad| format!("{}: {}", bad.path, bad.fault)).collect(),
     };
     store.set_link(key, serde_json::to_value(&content).map_err(Failure::new)?)?;
     Ok(content)
@@ -308,10 +276,7 @@ pub fn locked_kernel(chosen: &Chosen, content: &Content) -> Result<LockedKernel,
     Ok(LockedKernel {
         id: chosen.id.clone(),
         build_id: content.build_id.clone(),
-        source: LockedSource {
-            plugin: chosen.plugin.clone(),
-            with: chosen.source.with.clone(),
-        },
+        source: LockedSource { plugin: chosen.plugin.clone(), with: chosen.source.with.clone() },
         packages: locked_packages(&chosen.source).map_err(Failure::new)?,
         btf: content.btf,
         modules: Some(content.modules),

@@ -36,14 +36,8 @@ impl Dist {
             }
             Ok(busy)
         };
-        let busy = open().map_err(|error| Error::Output {
-            path: folder.to_owned(),
-            error,
-        })?;
-        Ok(Dist {
-            folder: folder.to_owned(),
-            _busy: busy,
-        })
+        let busy = open().map_err(|error| Error::Output { path: folder.to_owned(), error })?;
+        Ok(Dist { folder: folder.to_owned(), _busy: busy })
     }
 
     /// The folder.
@@ -68,10 +62,7 @@ impl Dist {
             temp.persist(&path)?;
             Ok(())
         };
-        write().map_err(|error| Error::Output {
-            path: path.clone(),
-            error,
-        })?;
+        write().map_err(|error| Error::Output { path: path.clone(), error })?;
         Ok(path)
     }
 
@@ -108,14 +99,9 @@ impl Dist {
     fn packages(&self) -> Vec<String> {
         let text = fs::read(self.folder.join(MANIFEST)).unwrap_or_default();
         let manifest = bundle::Manifest::parse(&text);
-        let files = manifest
-            .into_iter()
-            .flat_map(|manifest| manifest.packages)
-            .map(|package| package.file);
+        let files = manifest.into_iter().flat_map(|manifest| manifest.packages).map(|package| package.file);
         // A manifest is only text: nothing outside of the folder is removed on its word.
-        files
-            .filter(|name| name.ends_with(".tar.zst") && !name.contains('/'))
-            .collect()
+        files.filter(|name| name.ends_with(".tar.zst") && !name.contains('/')).collect()
     }
 }
 
@@ -173,10 +159,7 @@ mod tests {
             ]
         );
         dist.retract(&[new.file]).unwrap();
-        assert_eq!(
-            names(&folder),
-            [".btfpipe.lock", ".partial", "new-x86_64.tar.zst"]
-        );
+        assert_eq!(names(&folder), [".btfpipe.lock", ".partial", "new-x86_64.tar.zst"]);
         drop(dist);
         assert_eq!(names(&folder), [".btfpipe.lock", "new-x86_64.tar.zst"]);
     }

@@ -43,11 +43,7 @@ pub fn minimize(btf: &[u8], set: &ProgramSet) -> Result<Minimized, Failure> {
     for (object, records) in objects.iter().zip(&recorded.records) {
         judge(object, records, &mut cells);
     }
-    Ok(Minimized {
-        btf: minimized.bytes,
-        records: recorded.lines,
-        cells,
-    })
+    Ok(Minimized { btf: minimized.bytes, records: recorded.lines, cells })
 }
 
 /// Compares what is recorded for a kernel with what its packaged BTF gives: `None` when nothing differs.
@@ -84,22 +80,12 @@ fn difference(then: &str, now: &str) -> Result<Option<String>, Failure> {
     let is_id = then["kind"] == ReloKind::TargetTypeId.name();
     let same = |field: &str| then[field] == now[field];
     let place = ["object", "section", "program", "insn", "kind", "outcome"];
-    let value: &[&str] = if is_id {
-        &[]
-    } else {
-        &["value", "size", "insn_before", "insn_after"]
-    };
+    let value: &[&str] = if is_id { &[] } else { &["value", "size", "insn_before", "insn_after"] };
     let Some(field) = place.iter().chain(value).find(|field| !same(field)).copied() else {
         return Ok(None);
     };
-    let at = format!(
-        "{} {} instruction {}",
-        then["object"], then["program"], then["insn"]
-    );
-    Ok(Some(format!(
-        "{at}: {field} is {} with the full BTF, {} with ours",
-        then[field], now[field]
-    )))
+    let at = format!("{} {} instruction {}", then["object"], then["program"], then["insn"]);
+    Ok(Some(format!("{at}: {field} is {} with the full BTF, {} with ours", then[field], now[field])))
 }
 
 struct Recorded {
@@ -110,15 +96,10 @@ struct Recorded {
 fn record_all(btf: &Btf<'_>, objects: &[&BpfObject]) -> Result<Recorded, Failure> {
     let wanted = Wanted::new(objects.iter().copied());
     let target = Target::new(btf, &[], &wanted).map_err(Failure::new)?;
-    let mut recorded = Recorded {
-        records: Vec::new(),
-        lines: String::new(),
-    };
+    let mut recorded = Recorded { records: Vec::new(), lines: String::new() };
     for object in objects {
         let records = relo_core::relocate(object, &target, Mode::default());
-        recorded
-            .lines
-            .push_str(&records::to_json_lines(object, &target, &records));
+        recorded.lines.push_str(&records::to_json_lines(object, &target, &records));
         recorded.records.push(records);
     }
     Ok(recorded)
@@ -131,9 +112,8 @@ fn judge(object: &BpfObject, records: &[RecordedRelo], cells: &mut BTreeMap<(Str
         Outcome::Relocated | Outcome::Absent | Outcome::Poisoned => None,
     });
     for program in entry_programs(object) {
-        let own = records
-            .iter()
-            .filter(|record| object.program_of(&object.relos()[record.index]) == Some(program));
+        let own =
+            records.iter().filter(|record| object.program_of(&object.relos()[record.index]) == Some(program));
         let cell = match &refused {
             Some(error) => Cell::because(State::Refused, error),
             None => cell_of(object.section_of_program(program), own),
@@ -144,10 +124,7 @@ fn judge(object: &BpfObject, records: &[RecordedRelo], cells: &mut BTreeMap<(Str
 
 /// The programs that a user can attach: what stands in `.text` is called by others.
 fn entry_programs(object: &BpfObject) -> impl Iterator<Item = &relo_core::Program> {
-    object
-        .programs()
-        .iter()
-        .filter(|program| object.section_of_program(program) != ".text")
+    object.programs().iter().filter(|program| object.section_of_program(program) != ".text")
 }
 
 /// Sections whose programs attach by the kernel's own BTF (libbpf: `section_defs`, with `SEC_ATTACH_BTF`).
@@ -176,10 +153,7 @@ fn section_kind(section: &str) -> &str {
 
 /// Why a program of this section needs the kernel's own BTF.
 pub fn needs_btf(section: &str) -> String {
-    format!(
-        "{} programs attach by the kernel's own BTF",
-        section_kind(section)
-    )
+    format!("{} programs attach by the kernel's own BTF", section_kind(section))
 }
 
 fn cell_of<'r>(section: &str, records: impl Iterator<Item = &'r RecordedRelo>) -> Cell {
@@ -224,11 +198,7 @@ mod tests {
             assert_eq!(found.is_some(), wanted.is_some(), "{found:?}");
             assert!(wanted.is_none_or(|text| found.unwrap().contains(text)));
         };
-        check(
-            line("relocated", 8, "byte_off"),
-            line("relocated", 8, "byte_off"),
-            None,
-        );
+        check(line("relocated", 8, "byte_off"), line("relocated", 8, "byte_off"), None);
         check(
             line("relocated", 8, "byte_off"),
             line("relocated", 16, "byte_off"),
@@ -239,16 +209,8 @@ mod tests {
             line("poisoned", 8, "byte_off"),
             Some("outcome is \"relocated\""),
         );
-        check(
-            line("relocated", 8, "target_type_id"),
-            line("relocated", 9, "target_type_id"),
-            None,
-        );
-        check(
-            line("relocated", 8, "target_type_id"),
-            line("absent", 9, "target_type_id"),
-            Some("outcome"),
-        );
+        check(line("relocated", 8, "target_type_id"), line("relocated", 9, "target_type_id"), None);
+        check(line("relocated", 8, "target_type_id"), line("absent", 9, "target_type_id"), Some("outcome"));
         assert!(difference("{", "{}").is_err());
     }
 }

@@ -148,32 +148,18 @@ impl<'a> Events<'a> {
     pub fn begin(&self, phase: Phase, subject: impl Into<String>) -> Task<'a> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let task = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.listener.hear(Event::Began {
-            task,
-            phase,
-            subject: subject.into(),
-        });
-        Task {
-            events: *self,
-            task,
-            ended: false,
-        }
+        self.listener.hear(Event::Began { task, phase, subject: subject.into() });
+        Task { events: *self, task, ended: false }
     }
 
     /// Something good to know.
     pub fn info(&self, text: impl Into<String>) {
-        self.listener.hear(Event::Note {
-            level: Level::Info,
-            text: text.into(),
-        });
+        self.listener.hear(Event::Note { level: Level::Info, text: text.into() });
     }
 
     /// Something that somebody should look at.
     pub fn warn(&self, text: impl Into<String>) {
-        self.listener.hear(Event::Note {
-            level: Level::Warning,
-            text: text.into(),
-        });
+        self.listener.hear(Event::Note { level: Level::Warning, text: text.into() });
     }
 }
 
@@ -188,12 +174,7 @@ pub struct Task<'a> {
 impl Task<'_> {
     /// The action got further.
     pub fn moved(&self, done: u64, total: Option<u64>, message: impl Into<String>) {
-        self.events.listener.hear(Event::Moved {
-            task: self.task,
-            done,
-            total,
-            message: message.into(),
-        });
+        self.events.listener.hear(Event::Moved { task: self.task, done, total, message: message.into() });
     }
 
     /// The action gave a result.

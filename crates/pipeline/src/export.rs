@@ -22,11 +22,7 @@ pub struct Exported {
 impl Exported {
     /// The exit code.
     pub fn code(&self) -> Code {
-        self.failures
-            .iter()
-            .map(|(_, failure)| failure.code)
-            .max()
-            .unwrap_or(Code::Ok)
+        self.failures.iter().map(|(_, failure)| failure.code).max().unwrap_or(Code::Ok)
     }
 }
 
@@ -39,16 +35,10 @@ pub fn export(options: &Options, folder: &Path, tools: Tools<'_>) -> Result<Expo
     tools.events.plan(kernels.chosen.len() as u64 * 2);
     let done = Works::new(&project, options, tools, &store, &work, &kernels).all(kernels, false);
     relock::keep(&project, options, &done, tools.events)?;
-    let mut exported = Exported {
-        files: Vec::new(),
-        failures: Vec::new(),
-    };
+    let mut exported = Exported { files: Vec::new(), failures: Vec::new() };
     for worked in done {
         let id = worked.chosen.id;
-        match worked
-            .result
-            .and_then(|(content, _)| write(&store, &content, &id, folder))
-        {
+        match worked.result.and_then(|(content, _)| write(&store, &content, &id, folder)) {
             Ok(files) => exported.files.extend(files),
             Err(failure) => exported.failures.push((id, failure)),
         }
@@ -66,9 +56,8 @@ fn write(store: &Store, content: &Content, id: &KernelId, folder: &Path) -> Resu
     let mut files = Vec::new();
     for (blob, file) in blobs {
         let Some(blob) = blob else { continue };
-        let bytes = store
-            .get(&blob.sha256)?
-            .ok_or_else(|| Failure::new("the store lost a part of it; run again"))?;
+        let bytes =
+            store.get(&blob.sha256)?.ok_or_else(|| Failure::new("the store lost a part of it; run again"))?;
         let path = folder.join(file);
         put(&path, &bytes).map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
         files.push(path);

@@ -78,10 +78,8 @@ pub enum FileError {
 impl PipelineFile {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let text = std::fs::read_to_string(path).map_err(|error| FileError::Read {
-            path: path.to_owned(),
-            error,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| FileError::Read { path: path.to_owned(), error })?;
         Ok(Self::parse(path, &text)?)
     }
 
@@ -97,20 +95,12 @@ impl PipelineFile {
         };
         problems.into_result(path, text)?;
         // A decoder that gives nothing has said why.
-        file.ok_or_else(|| Invalid {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            problems: Vec::new(),
-        })
+        file.ok_or_else(|| Invalid { path: path.to_owned(), text: text.to_owned(), problems: Vec::new() })
     }
 
     /// An error at a place of this file, for what only shows later, e.g. in a plugin's answer.
     pub fn invalid(&self, problem: Problem) -> Invalid {
-        Invalid {
-            path: self.path.clone(),
-            text: self.text.clone(),
-            problems: vec![problem],
-        }
+        Invalid { path: self.path.clone(), text: self.text.clone(), problems: vec![problem] }
     }
 
     /// The folder that holds `pipelines/`, else the file's own: programs, lock and `dist/` are looked for there.
@@ -121,11 +111,7 @@ impl PipelineFile {
             _ if folder.as_os_str().is_empty() && in_pipelines_folder() => Path::new(".."),
             _ => folder,
         };
-        if root.as_os_str().is_empty() {
-            PathBuf::from(".")
-        } else {
-            root.to_owned()
-        }
+        if root.as_os_str().is_empty() { PathBuf::from(".") } else { root.to_owned() }
     }
 
     /// The entries under `kernels:` that count with these profiles.
@@ -154,20 +140,11 @@ fn decode(path: &Path, text: &str, node: &Node, problems: &mut Problems) -> Opti
     let name = decode_name(&mut fields, problems);
     let kernels = decode_list(&mut fields, "kernels", problems, decode_source);
     let programs = decode_list(&mut fields, "programs", problems, decode_program);
-    let steps = fields
-        .required("steps", problems)
-        .and_then(|steps| Steps::decode(steps, problems));
+    let steps = fields.required("steps", problems).and_then(|steps| Steps::decode(steps, problems));
     fields.finish(problems);
     refuse_interpolation(node, problems);
     let (path, text) = (path.to_owned(), text.to_owned());
-    Some(PipelineFile {
-        path,
-        text,
-        name: name?,
-        kernels: kernels?,
-        programs: programs?,
-        steps: steps?,
-    })
+    Some(PipelineFile { path, text, name: name?, kernels: kernels?, programs: programs?, steps: steps? })
 }
 
 fn decode_version(fields: &mut Fields, problems: &mut Problems) {
@@ -177,11 +154,8 @@ fn decode_version(fields: &mut Fields, problems: &mut Problems) {
     match node.value {
         Value::Integer(VERSION) => {}
         Value::Integer(other) => problems.add(
-            Problem::new(
-                node.at,
-                format!("version {other} of the pipeline format is not known"),
-            )
-            .help(format!("this btfpipe reads version {VERSION}")),
+            Problem::new(node.at, format!("version {other} of the pipeline format is not known"))
+                .help(format!("this btfpipe reads version {VERSION}")),
         ),
         _ => problems.add(node.wrong("`version`", &format!("{VERSION}"))),
     }
@@ -195,11 +169,9 @@ fn decode_name(fields: &mut Fields, problems: &mut Problems) -> Option<String> {
     if !name.is_empty() && name.len() <= 64 && name.chars().all(good) && !name.starts_with(['.', '-']) {
         return Some(name.to_owned());
     }
-    problems.add(
-        Problem::new(node.at, format!("`{name}` can't name a package")).help(
-            "a name has up to 64 letters, digits, `-`, `_` or `.`, and begins with a letter, digit or `_`",
-        ),
-    );
+    problems.add(Problem::new(node.at, format!("`{name}` can't name a package")).help(
+        "a name has up to 64 letters, digits, `-`, `_` or `.`, and begins with a letter, digit or `_`",
+    ));
     None
 }
 
@@ -221,26 +193,16 @@ fn decode_list<T>(
 
 fn decode_source(node: &Node, problems: &mut Problems) -> Option<KernelSource> {
     let mut fields = node.fields("a kernel source", problems)?;
-    let uses = fields
-        .required("uses", problems)
-        .and_then(|uses| decode_plugin_name(uses, problems));
-    let with = fields.optional("with").cloned().unwrap_or(Node {
-        at: node.at,
-        value: Value::Map(Vec::new()),
-    });
+    let uses = fields.required("uses", problems).and_then(|uses| decode_plugin_name(uses, problems));
+    let with =
+        fields.optional("with").cloned().unwrap_or(Node { at: node.at, value: Value::Map(Vec::new()) });
     if !matches!(with.value, Value::Map(_)) {
         problems.add(with.wrong("`with`", "a mapping"));
     }
-    let when = fields
-        .optional("when")
-        .map_or(Some(Condition::Always), |when| decode_condition(when, problems));
+    let when =
+        fields.optional("when").map_or(Some(Condition::Always), |when| decode_condition(when, problems));
     fields.finish(problems);
-    Some(KernelSource {
-        at: node.at,
-        uses: uses?,
-        with,
-        when: when?,
-    })
+    Some(KernelSource { at: node.at, uses: uses?, with, when: when? })
 }
 
 /// A plugin's name is a folder's name: no way out of `plugins/`.
@@ -262,9 +224,7 @@ fn decode_condition(node: &Node, problems: &mut Problems) -> Option<Condition> {
         Value::Boolean(true) => return Some(Condition::Always),
         Value::Boolean(false) => return Some(Condition::Never),
         Value::Text(text) => {
-            let name = text
-                .strip_prefix("${profile.")
-                .and_then(|rest| rest.strip_suffix('}'));
+            let name = text.strip_prefix("${profile.").and_then(|rest| rest.strip_suffix('}'));
             if let Some(name) = name.filter(|name| !name.is_empty() && !name.contains(['{', '}', '$'])) {
                 return Some(Condition::Profile(name.to_owned()));
             }
@@ -278,10 +238,7 @@ fn decode_condition(node: &Node, problems: &mut Problems) -> Option<Condition> {
 fn decode_program(node: &Node, problems: &mut Problems) -> Option<ProgramPattern> {
     let glob = node.text("a program", problems)?;
     match crate::glob::Glob::new(glob) {
-        Ok(_) => Some(ProgramPattern {
-            at: node.at,
-            glob: glob.to_owned(),
-        }),
+        Ok(_) => Some(ProgramPattern { at: node.at, glob: glob.to_owned() }),
         Err(reason) => {
             problems.add(Problem::new(node.at, format!("`{glob}`: {reason}")));
             None
@@ -308,11 +265,9 @@ fn refuse_interpolation(node: &Node, problems: &mut Problems) {
 
 fn outside_when(source: &Node) -> Vec<&Node> {
     match &source.value {
-        Value::Map(entries) => entries
-            .iter()
-            .filter(|(key, _)| key.text != "when")
-            .map(|(_, node)| node)
-            .collect(),
+        Value::Map(entries) => {
+            entries.iter().filter(|(key, _)| key.text != "when").map(|(_, node)| node).collect()
+        }
         _ => vec![source],
     }
 }
@@ -344,10 +299,7 @@ steps:
     fn a_good_file_is_read() {
         let file = PipelineFile::parse(Path::new("pipelines/release.yaml"), GOOD).unwrap();
         assert_eq!(file.name, "release");
-        assert_eq!(
-            file.kernels[0].with.to_json().to_string(),
-            r#"{"suites":["bookworm"],"newest":1}"#
-        );
+        assert_eq!(file.kernels[0].with.to_json().to_string(), r#"{"suites":["bookworm"],"newest":1}"#);
         assert_eq!(file.kernels[1].when, Condition::Profile("full".into()));
         assert_eq!(file.sources(&[]).count(), 1);
         assert_eq!(file.sources(&["full".into()]).count(), 2);
@@ -381,12 +333,7 @@ steps:
 
     #[test]
     fn unknown_and_misspelt_keys() {
-        wrong(
-            "name:",
-            "nmae:",
-            "p.yaml:2:1: unknown key `nmae` in a pipeline",
-            "did you mean `name`?",
-        );
+        wrong("name:", "nmae:", "p.yaml:2:1: unknown key `nmae` in a pipeline", "did you mean `name`?");
         wrong(
             "kernels:",
             "kernel:",
@@ -422,30 +369,15 @@ steps:
     #[test]
     fn missing_keys_and_empty_lists() {
         wrong("version: 1\n", "", "p.yaml:1:1: a pipeline has no `version`", "");
-        wrong(
-            "  - uses: debian\n    with",
-            "  - with",
-            "p.yaml:4:5: a kernel source has no `uses`",
-            "",
-        );
+        wrong("  - uses: debian\n    with", "  - with", "p.yaml:4:5: a kernel source has no `uses`", "");
         wrong(
             "programs:\n  - pipelines/programs/*.bpf.c",
             "programs: []",
             "p.yaml:8:11: `programs` is empty",
             "",
         );
-        wrong(
-            GOOD,
-            "# nothing\n",
-            "p.yaml:1:1: the file is empty",
-            "a pipeline begins with `version: 1`",
-        );
-        wrong(
-            GOOD,
-            "- a\n",
-            "p.yaml:1:1: a pipeline must be a mapping, not a list",
-            "",
-        );
+        wrong(GOOD, "# nothing\n", "p.yaml:1:1: the file is empty", "a pipeline begins with `version: 1`");
+        wrong(GOOD, "- a\n", "p.yaml:1:1: a pipeline must be a mapping, not a list", "");
     }
 
     #[test]
@@ -456,36 +388,16 @@ steps:
             "p.yaml:1:10: version 2 of the pipeline format is not known",
             "version 1",
         );
-        wrong(
-            "version: 1",
-            "version: one",
-            "p.yaml:1:10: `version` must be 1, not `one`",
-            "",
-        );
-        wrong(
-            "name: release",
-            "name: 12",
-            "p.yaml:2:7: `name` must be text, not 12",
-            "quote it",
-        );
-        wrong(
-            "name: release",
-            "name: ../x",
-            "p.yaml:2:7: `../x` can't name a package",
-            "letters",
-        );
+        wrong("version: 1", "version: one", "p.yaml:1:10: `version` must be 1, not `one`", "");
+        wrong("name: release", "name: 12", "p.yaml:2:7: `name` must be text, not 12", "quote it");
+        wrong("name: release", "name: ../x", "p.yaml:2:7: `../x` can't name a package", "letters");
         wrong(
             "uses: debian",
             "uses: ../debian",
             "p.yaml:4:11: `../debian` can't be a plugin's name",
             "plugins/",
         );
-        wrong(
-            "when: ${profile.full}",
-            "when: ${env.HOME}",
-            "p.yaml:7:11: `when` must be true, false or",
-            "",
-        );
+        wrong("when: ${profile.full}", "when: ${env.HOME}", "p.yaml:7:11: `when` must be true, false or", "");
         wrong(
             "  - pipelines/programs/*.bpf.c",
             "  pipelines/*.c",
@@ -504,12 +416,7 @@ steps:
             "p.yaml:5:22: `${x}`: nothing is interpolated here",
             "",
         );
-        wrong(
-            "pipelines/programs/*.bpf.c",
-            "\"\"",
-            "p.yaml:9:5: ``: the path is empty",
-            "",
-        );
+        wrong("pipelines/programs/*.bpf.c", "\"\"", "p.yaml:9:5: ``: the path is empty", "");
     }
 
     #[test]
@@ -544,18 +451,8 @@ steps:
             "p.yaml:16:49: `timeout` must be a time such as 90s or 2m, not 90",
             "",
         );
-        wrong(
-            "  - uses: minimize\n",
-            "",
-            "p.yaml:12:11: `package` needs a `minimize` step before it",
-            "",
-        );
-        wrong(
-            "  - uses: minimize",
-            "  - uses: record",
-            "p.yaml:12:11: `record` is there twice",
-            "",
-        );
+        wrong("  - uses: minimize\n", "", "p.yaml:12:11: `package` needs a `minimize` step before it", "");
+        wrong("  - uses: minimize", "  - uses: record", "p.yaml:12:11: `record` is there twice", "");
         wrong(
             "  - uses: record\n  - uses: minimize",
             "  - uses: minimize\n  - uses: record",
@@ -566,12 +463,7 @@ steps:
 
     #[test]
     fn what_is_not_yaml() {
-        wrong(
-            "name: release",
-            "name: a\nname: b",
-            "p.yaml:3:1: duplicate mapping key",
-            "name",
-        );
+        wrong("name: release", "name: a\nname: b", "p.yaml:3:1: duplicate mapping key", "name");
         wrong("suites: [bookworm]", "suites: [bookworm", "p.yaml:", "");
         wrong("name: release", "name: *nowhere", "p.yaml:2:7: ", "");
         wrong("version: 1\n", "version: 1\n---\n", "p.yaml:", "");
@@ -579,9 +471,7 @@ steps:
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let text = GOOD
-            .replace("version: 1", "version: 3")
-            .replace("accel: auto", "acel: auto");
+        let text = GOOD.replace("version: 1", "version: 3").replace("accel: auto", "acel: auto");
         let error = PipelineFile::parse(Path::new("p.yaml"), &text).unwrap_err();
         assert_eq!(error.problems.len(), 2, "{error}");
     }

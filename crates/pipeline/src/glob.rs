@@ -16,31 +16,21 @@ pub struct Glob {
 impl Glob {
     /// Checks a pattern; the error says what is wrong with it.
     pub fn new(pattern: &str) -> Result<Glob, &'static str> {
-        let parts: Vec<String> = pattern
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".")
-            .map(str::to_owned)
-            .collect();
+        let parts: Vec<String> =
+            pattern.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
         match parts.last() {
             None => Err("the path is empty"),
             Some(last) if last == "**" => Err("`**` stands for folders; say which files, e.g. `**/*.bpf.o`"),
             Some(_) if parts.iter().any(|part| part.contains("**") && part != "**") => {
                 Err("`**` must be a whole part of the path")
             }
-            Some(_) => Ok(Glob {
-                absolute: pattern.starts_with('/'),
-                parts,
-            }),
+            Some(_) => Ok(Glob { absolute: pattern.starts_with('/'), parts }),
         }
     }
 
     /// The files below `root` (or `/`) that match, sorted. Hidden files match only where the pattern names the dot.
     pub fn files(&self, root: &Path) -> io::Result<Vec<PathBuf>> {
-        let start = if self.absolute {
-            PathBuf::from("/")
-        } else {
-            root.to_owned()
-        };
+        let start = if self.absolute { PathBuf::from("/") } else { root.to_owned() };
         let mut found = Vec::new();
         walk(&start, &self.parts, 0, &mut found)?;
         found.sort();
@@ -60,10 +50,7 @@ fn walk(folder: &Path, parts: &[String], depth: usize, found: &mut Vec<PathBuf>)
     };
     if part == "**" {
         walk(folder, rest, depth, found)?;
-        for name in names(folder)?
-            .into_iter()
-            .filter(|name| !name.starts_with('.') && depth < DEEPEST)
-        {
+        for name in names(folder)?.into_iter().filter(|name| !name.starts_with('.') && depth < DEEPEST) {
             let below = folder.join(name);
             if below.is_dir() && !below.is_symlink() {
                 walk(&below, parts, depth + 1, found)?;
@@ -72,10 +59,7 @@ fn walk(folder: &Path, parts: &[String], depth: usize, found: &mut Vec<PathBuf>)
         return Ok(());
     }
     let candidates = if part.contains(['*', '?']) {
-        names(folder)?
-            .into_iter()
-            .filter(|name| matches(part, name))
-            .collect()
+        names(folder)?.into_iter().filter(|name| matches(part, name)).collect()
     } else {
         vec![part.clone()]
     };
@@ -159,10 +143,8 @@ mod tests {
         }
         let check = |pattern: &str, wanted: &[&str]| {
             let files = Glob::new(pattern).unwrap().files(root.path()).unwrap();
-            let names: Vec<_> = files
-                .iter()
-                .map(|file| file.strip_prefix(root.path()).unwrap().to_str().unwrap())
-                .collect();
+            let names: Vec<_> =
+                files.iter().map(|file| file.strip_prefix(root.path()).unwrap().to_str().unwrap()).collect();
             assert_eq!(names, wanted, "{pattern}");
         };
         check("a/*.o", &["a/x.o"]);

@@ -321,10 +321,7 @@ impl Plugin {
             session.leave();
             return Ok(Vec::new());
         }
-        let message = HostMessage::Validate(Validate {
-            id: ID,
-            config: config.clone(),
-        });
+        let message = HostMessage::Validate(Validate { id: ID, config: config.clone() });
         match session.ask(&message, ID, self.limits.validate)? {
             Answer::Invalid(problems) => Ok(problems),
             Answer::Result(_) => Err(self.broken("answers validate with \"result\"")),

@@ -57,10 +57,8 @@ pub struct BadAnswer {
 
 /// The kernels that the lock has for a request; None when it doesn't know the request, or lost a kernel of it.
 pub fn kept(lock: &Lock, request: &Request) -> Option<Vec<Chosen>> {
-    let known = lock
-        .requests
-        .iter()
-        .find(|known| known.plugin == request.plugin && known.with == request.with)?;
+    let known =
+        lock.requests.iter().find(|known| known.plugin == request.plugin && known.with == request.with)?;
     let kernels: Option<Vec<&LockedKernel>> = known.kernels.iter().map(|id| lock.find(id)).collect();
     kernels.map(|kernels| kernels.into_iter().map(Chosen::locked).collect())
 }
@@ -71,18 +69,13 @@ pub fn kept(lock: &Lock, request: &Request) -> Option<Vec<Chosen>> {
 pub fn answered(lock: &Lock, request: &Request, answer: &[SourceKernel]) -> Result<Vec<Chosen>, BadAnswer> {
     let mut chosen = Vec::new();
     for (series, kernels) in by_series(request, answer)? {
-        let locked: Vec<&LockedKernel> = lock
-            .kernels
-            .iter()
-            .filter(|kernel| Series::of_locked(kernel) == series)
-            .collect();
+        let locked: Vec<&LockedKernel> =
+            lock.kernels.iter().filter(|kernel| Series::of_locked(kernel) == series).collect();
         if locked.len() == kernels.len() {
             chosen.extend(locked.into_iter().map(Chosen::locked));
         } else {
             chosen.extend(
-                kernels
-                    .into_iter()
-                    .map(|(id, kernel)| Chosen::resolved(request, id, kernel, Why::New)),
+                kernels.into_iter().map(|(id, kernel)| Chosen::resolved(request, id, kernel, Why::New)),
             );
         }
     }
@@ -126,14 +119,10 @@ pub fn updated(
     answers: &[(Request, Vec<LockedKernel>)],
 ) -> Lock {
     let is_declared = |known: &LockedRequest| {
-        declared
-            .iter()
-            .any(|request| request.plugin == known.plugin && request.with == known.with)
+        declared.iter().any(|request| request.plugin == known.plugin && request.with == known.with)
     };
     let is_answered = |known: &LockedRequest| {
-        answers
-            .iter()
-            .any(|(request, _)| request.plugin == known.plugin && request.with == known.with)
+        answers.iter().any(|(request, _)| request.plugin == known.plugin && request.with == known.with)
     };
     let mut next = Lock::default();
     for known in &lock.requests {
@@ -149,13 +138,8 @@ pub fn updated(
             );
         }
     }
-    next.requests
-        .extend(answers.iter().map(|answer| locked_request(pipeline, answer)));
-    let wanted: BTreeSet<&KernelId> = next
-        .requests
-        .iter()
-        .flat_map(|request| &request.kernels)
-        .collect();
+    next.requests.extend(answers.iter().map(|answer| locked_request(pipeline, answer)));
+    let wanted: BTreeSet<&KernelId> = next.requests.iter().flat_map(|request| &request.kernels).collect();
     let mut kernels: BTreeMap<KernelId, LockedKernel> = lock
         .kernels
         .iter()
@@ -192,13 +176,7 @@ impl Chosen {
     }
 
     fn resolved(request: &Request, id: KernelId, kernel: &SourceKernel, why: Why) -> Chosen {
-        Chosen {
-            id,
-            plugin: request.plugin.clone(),
-            source: kernel.clone(),
-            locked: None,
-            why,
-        }
+        Chosen { id, plugin: request.plugin.clone(), source: kernel.clone(), locked: None, why }
     }
 }
 
@@ -212,19 +190,12 @@ pub fn source_of(kernel: &LockedKernel) -> SourceKernel {
         sha256: package.sha256.to_string(),
         size: package.size,
     });
-    SourceKernel {
-        id: kernel.id.to_string(),
-        packages: packages.collect(),
-        with: kernel.source.with.clone(),
-    }
+    SourceKernel { id: kernel.id.to_string(), packages: packages.collect(), with: kernel.source.with.clone() }
 }
 
 /// A source's packages as they stand in a lock.
 pub fn locked_packages(kernel: &SourceKernel) -> Result<Vec<LockedPackage>, BadAnswer> {
-    let bad = |reason: String| BadAnswer {
-        id: kernel.id.clone(),
-        reason,
-    };
+    let bad = |reason: String| BadAnswer { id: kernel.id.clone(), reason };
     let mut packages = Vec::new();
     for package in &kernel.packages {
         packages.push(LockedPackage {
@@ -233,10 +204,7 @@ pub fn locked_packages(kernel: &SourceKernel) -> Result<Vec<LockedPackage>, BadA
             arch: package.arch.clone(),
             file: plain_name(&package.file)
                 .ok_or_else(|| bad(format!("{:?} is no plain file name", package.file)))?,
-            sha256: package
-                .sha256
-                .parse()
-                .map_err(|error| bad(format!("{}: {error}", package.file)))?,
+            sha256: package.sha256.parse().map_err(|error| bad(format!("{}: {error}", package.file)))?,
             size: package.size,
         });
     }
@@ -266,21 +234,10 @@ struct Series {
 impl Series {
     fn of(plugin: &str, with: &BTreeMap<String, String>, id: &KernelId) -> Series {
         let release = id.release();
-        let words = release
-            .find(|c: char| !(c.is_ascii_digit() || ".-".contains(c)))
-            .unwrap_or(release.len());
-        let kind = format!(
-            "{}/{}/{}/{}",
-            id.distro(),
-            id.version(),
-            id.arch(),
-            &release[words..]
-        );
-        Series {
-            plugin: plugin.to_owned(),
-            with: with.clone(),
-            kind,
-        }
+        let words =
+            release.find(|c: char| !(c.is_ascii_digit() || ".-".contains(c))).unwrap_or(release.len());
+        let kind = format!("{}/{}/{}/{}", id.distro(), id.version(), id.arch(), &release[words..]);
+        Series { plugin: plugin.to_owned(), with: with.clone(), kind }
     }
 
     fn of_locked(kernel: &LockedKernel) -> Series {
@@ -295,14 +252,8 @@ fn by_series<'a>(request: &Request, answer: &'a [SourceKernel]) -> Result<BySeri
     let mut series = BySeries::new();
     let mut seen = BTreeSet::new();
     for kernel in answer {
-        let bad = |reason: String| BadAnswer {
-            id: kernel.id.clone(),
-            reason,
-        };
-        let id: KernelId = kernel
-            .id
-            .parse()
-            .map_err(|error: kernels::Error| bad(error.to_string()))?;
+        let bad = |reason: String| BadAnswer { id: kernel.id.clone(), reason };
+        let id: KernelId = kernel.id.parse().map_err(|error: kernels::Error| bad(error.to_string()))?;
         if kernel.packages.is_empty() {
             return Err(bad("the source names no package".to_owned()));
         }
@@ -310,10 +261,7 @@ fn by_series<'a>(request: &Request, answer: &'a [SourceKernel]) -> Result<BySeri
         if !seen.insert(id.clone()) {
             return Err(bad("the source names it twice".to_owned()));
         }
-        series
-            .entry(Series::of(&request.plugin, &kernel.with, &id))
-            .or_default()
-            .push((id, kernel));
+        series.entry(Series::of(&request.plugin, &kernel.with, &id)).or_default().push((id, kernel));
     }
     Ok(series)
 }
@@ -351,10 +299,7 @@ mod tests {
         LockedKernel {
             id: id.parse().unwrap(),
             build_id: None,
-            source: LockedSource {
-                plugin: "debian".into(),
-                with: source.with.clone(),
-            },
+            source: LockedSource { plugin: "debian".into(), with: source.with.clone() },
             packages: locked_packages(&source).unwrap(),
             btf: LockedBlob::of(id.as_bytes()),
             modules: None,
@@ -364,10 +309,7 @@ mod tests {
     }
 
     fn request(suites: &[&str]) -> Request {
-        Request {
-            plugin: "debian".into(),
-            with: json!({"suites": suites}),
-        }
+        Request { plugin: "debian".into(), with: json!({"suites": suites}) }
     }
 
     fn lock_of(answers: &[(Request, Vec<LockedKernel>)]) -> Lock {
@@ -376,43 +318,23 @@ mod tests {
     }
 
     fn ids(chosen: &[Chosen]) -> Vec<(String, bool)> {
-        chosen
-            .iter()
-            .map(|chosen| (chosen.id.to_string(), chosen.locked.is_some()))
-            .collect()
+        chosen.iter().map(|chosen| (chosen.id.to_string(), chosen.locked.is_some())).collect()
     }
 
     #[test]
     fn what_is_locked_is_kept() {
         let lock = lock_of(&[(request(&["bookworm"]), vec![locked(OLD)])]);
-        assert_eq!(
-            ids(&kept(&lock, &request(&["bookworm"])).unwrap()),
-            [(OLD.to_owned(), true)]
-        );
+        assert_eq!(ids(&kept(&lock, &request(&["bookworm"])).unwrap()), [(OLD.to_owned(), true)]);
         assert_eq!(kept(&lock, &request(&["sid"])), None);
-        assert_eq!(
-            kept(
-                &lock,
-                &Request {
-                    plugin: "other".into(),
-                    ..request(&["bookworm"])
-                }
-            ),
-            None
-        );
-        let lost = Lock {
-            kernels: vec![],
-            ..lock
-        };
+        assert_eq!(kept(&lock, &Request { plugin: "other".into(), ..request(&["bookworm"]) }), None);
+        let lost = Lock { kernels: vec![], ..lock };
         assert_eq!(kept(&lost, &request(&["bookworm"])), None);
     }
 
     #[test]
     fn the_order_of_keys_is_no_difference() {
-        let with = |text: &str| Request {
-            plugin: "debian".into(),
-            with: serde_json::from_str(text).unwrap(),
-        };
+        let with =
+            |text: &str| Request { plugin: "debian".into(), with: serde_json::from_str(text).unwrap() };
         let lock = lock_of(&[(with(r#"{"a":1,"b":2}"#), vec![locked(OLD)])]);
         assert!(kept(&lock, &with(r#"{"b":2,"a":1}"#)).is_some());
     }
@@ -428,12 +350,7 @@ mod tests {
     #[test]
     fn more_of_a_series_is_taken_as_it_comes() {
         let lock = lock_of(&[(request(&["bookworm"]), vec![locked(OLD)])]);
-        let chosen = answered(
-            &lock,
-            &request(&["newest 2"]),
-            &[source(NEW, "n"), source(OLD, "o")],
-        )
-        .unwrap();
+        let chosen = answered(&lock, &request(&["newest 2"]), &[source(NEW, "n"), source(OLD, "o")]).unwrap();
         assert_eq!(ids(&chosen), [(NEW.to_owned(), false), (OLD.to_owned(), false)]);
     }
 
@@ -454,19 +371,12 @@ mod tests {
         let check = |answer: &[SourceKernel], taken: &[&str], wanted: Option<&str>| {
             let taken = taken.iter().map(|id| id.parse().unwrap()).collect();
             let found = replacement(&lost, &taken, &request(&["bookworm"]), answer).unwrap();
-            assert_eq!(
-                found.as_ref().map(|chosen| chosen.id.to_string()).as_deref(),
-                wanted
-            );
+            assert_eq!(found.as_ref().map(|chosen| chosen.id.to_string()).as_deref(), wanted);
             if let Some(chosen) = found {
                 assert_eq!(chosen.why, Why::Replaces(OLD.parse().unwrap()));
             }
         };
-        check(
-            &[source(ARM, "a"), source(SID, "s"), source(NEW, "n")],
-            &[OLD],
-            Some(NEW),
-        );
+        check(&[source(ARM, "a"), source(SID, "s"), source(NEW, "n")], &[OLD], Some(NEW));
         check(&[source(NEW, "n")], &[OLD, NEW], None);
         check(&[source(OLD, OLD)], &[OLD], None);
         check(&[source(OLD, "rebuilt under the same name")], &[OLD], Some(OLD));
@@ -475,10 +385,8 @@ mod tests {
 
     #[test]
     fn the_lock_forgets_what_nobody_asks_for() {
-        let lock = lock_of(&[
-            (request(&["bookworm"]), vec![locked(OLD)]),
-            (request(&["sid"]), vec![locked(SID)]),
-        ]);
+        let lock =
+            lock_of(&[(request(&["bookworm"]), vec![locked(OLD)]), (request(&["sid"]), vec![locked(SID)])]);
         let next = updated(
             &lock,
             "release",
@@ -494,12 +402,7 @@ mod tests {
     fn other_pipelines_and_unused_profiles_stay() {
         let lock = lock_of(&[(request(&["bookworm"]), vec![locked(OLD)])]);
         let nightly = [(request(&["sid"]), vec![locked(SID)])];
-        let both = updated(
-            &lock,
-            "nightly",
-            &[request(&["sid"]), request(&["full"])],
-            &nightly,
-        );
+        let both = updated(&lock, "nightly", &[request(&["sid"]), request(&["full"])], &nightly);
         assert_eq!((both.kernels.len(), both.requests.len()), (2, 2));
         // The same words in two pipelines have one answer.
         let shared = updated(
@@ -508,11 +411,7 @@ mod tests {
             &[request(&["bookworm"])],
             &[(request(&["bookworm"]), vec![locked(NEW)])],
         );
-        let ids: Vec<String> = shared
-            .requests
-            .iter()
-            .map(|request| request.kernels[0].to_string())
-            .collect();
+        let ids: Vec<String> = shared.requests.iter().map(|request| request.kernels[0].to_string()).collect();
         assert_eq!(ids, [NEW, NEW]);
         assert_eq!(shared.kernels.len(), 1);
         // Declared but not asked this time.
@@ -523,20 +422,12 @@ mod tests {
     #[test]
     fn answers_are_checked() {
         let check = |kernels: &[SourceKernel], wanted: &str| {
-            let error = answered(&Lock::default(), &request(&["x"]), kernels)
-                .unwrap_err()
-                .to_string();
+            let error = answered(&Lock::default(), &request(&["x"]), kernels).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         };
         check(&[source("debian/../x86_64/1", "a")], "debian/../x86_64/1");
         check(&[source(OLD, "a"), source(OLD, "b")], "names it twice");
-        check(
-            &[SourceKernel {
-                packages: vec![],
-                ..source(OLD, "a")
-            }],
-            "names no package",
-        );
+        check(&[SourceKernel { packages: vec![], ..source(OLD, "a") }], "names no package");
         let mut outside = source(OLD, "a");
         outside.packages[0].file = "../x.deb".into();
         check(&[outside], "is no plain file name");

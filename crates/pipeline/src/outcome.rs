@@ -155,18 +155,12 @@ pub struct Failure {
 impl Failure {
     /// A failure of the ordinary kind.
     pub fn new(message: impl std::fmt::Display) -> Failure {
-        Failure {
-            code: Code::Failed,
-            message: message.to_string(),
-        }
+        Failure { code: Code::Failed, message: message.to_string() }
     }
 
     /// Bytes that are not those that were promised.
     pub fn digest(message: impl std::fmt::Display) -> Failure {
-        Failure {
-            code: Code::Lock,
-            message: message.to_string(),
-        }
+        Failure { code: Code::Lock, message: message.to_string() }
     }
 }
 

@@ -36,12 +36,7 @@ pub fn package(
         source_date_epoch,
     };
     let mut builder = BundleBuilder::new(meta)?.threads(u32::try_from(threads).unwrap_or(1).max(1));
-    for Packed {
-        id,
-        build_id,
-        minimized,
-    } in kernels
-    {
+    for Packed { id, build_id, minimized } in kernels {
         let entry = KernelEntry {
             distro: id.distro().to_owned(),
             version: id.version().to_owned(),
@@ -50,18 +45,11 @@ pub fn package(
             release: id.release().to_owned(),
             build_id: build_id.map(str::to_owned),
         };
-        builder.add_kernel(
-            entry,
-            minimized.btf.clone(),
-            minimized.records.clone().into_bytes(),
-        )?;
+        builder.add_kernel(entry, minimized.btf.clone(), minimized.records.clone().into_bytes())?;
     }
     for program in &set.programs {
         let sha256 = bundle::Digest::of(&program.elf);
-        builder.add_program(ProgramEntry {
-            name: program.name.clone(),
-            sha256,
-        })?;
+        builder.add_program(ProgramEntry { name: program.name.clone(), sha256 })?;
     }
     Ok(builder.finish(level)?)
 }

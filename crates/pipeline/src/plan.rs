@@ -45,12 +45,7 @@ pub fn plan(project: &Project, kernels: &Kernels, store: Option<&Store>) -> Plan
             "{} has no answer to it; its kernels follow when they are known",
             project.lock_path.display()
         );
-        actions.push(action(
-            Phase::Resolve,
-            shown(request),
-            vec![place.clone()],
-            Some(reason),
-        ));
+        actions.push(action(Phase::Resolve, shown(request), vec![place.clone()], Some(reason)));
     }
     let arches: BTreeSet<Arch> = kernels.chosen.keys().map(|id| id.arch()).collect();
     actions.extend(arches.iter().map(|arch| compile(project, *arch)));
@@ -59,10 +54,7 @@ pub fn plan(project: &Project, kernels: &Kernels, store: Option<&Store>) -> Plan
         actions.push(fetch(chosen, held));
         actions.push(extract(chosen, held));
         if project.file.steps.minimize {
-            let inputs = vec![
-                format!("{} BTF", chosen.id),
-                format!("programs for {}", chosen.id.arch()),
-            ];
+            let inputs = vec![format!("{} BTF", chosen.id), format!("programs for {}", chosen.id.arch())];
             actions.push(action(
                 Phase::Minimize,
                 chosen.id.to_string(),
@@ -77,10 +69,7 @@ pub fn plan(project: &Project, kernels: &Kernels, store: Option<&Store>) -> Plan
     if project.file.steps.verify.is_some() {
         actions.extend(kernels.chosen.values().map(|(chosen, _)| verify(project, chosen)));
     }
-    Plan {
-        name: project.file.name.clone(),
-        actions,
-    }
+    Plan { name: project.file.name.clone(), actions }
 }
 
 /// An action that runs because of `why`.
@@ -95,35 +84,17 @@ fn action(phase: Phase, subject: String, inputs: Vec<String>, why: Option<String
 }
 
 fn compile(project: &Project, arch: Arch) -> Action {
-    let inputs: Vec<String> = project
-        .programs
-        .iter()
-        .map(|file| file.path.display().to_string())
-        .collect();
-    let sources = project
-        .programs
-        .iter()
-        .filter(|file| file.kind == ProgramKind::Source)
-        .count();
+    let inputs: Vec<String> = project.programs.iter().map(|file| file.path.display().to_string()).collect();
+    let sources = project.programs.iter().filter(|file| file.kind == ProgramKind::Source).count();
     let reason = match sources {
         0 => "objects are opened in every run".to_owned(),
         _ => format!("{sources} sources, compiled in every run"),
     };
-    action(
-        Phase::Compile,
-        format!("programs for {arch}"),
-        inputs,
-        Some(reason),
-    )
+    action(Phase::Compile, format!("programs for {arch}"), inputs, Some(reason))
 }
 
 fn fetch(chosen: &Chosen, held: Held) -> Action {
-    let inputs = chosen
-        .source
-        .packages
-        .iter()
-        .map(|package| package.file.clone())
-        .collect();
+    let inputs = chosen.source.packages.iter().map(|package| package.file.clone()).collect();
     let size: u64 = chosen.source.packages.iter().map(|package| package.size).sum();
     let why = match &chosen.why {
         Why::Locked => "locked".to_owned(),
@@ -136,12 +107,7 @@ fn fetch(chosen: &Chosen, held: Held) -> Action {
 }
 
 fn extract(chosen: &Chosen, held: Held) -> Action {
-    let inputs = chosen
-        .source
-        .packages
-        .iter()
-        .map(|package| package.file.clone())
-        .collect();
+    let inputs = chosen.source.packages.iter().map(|package| package.file.clone()).collect();
     let reason = (held != Held::Extracted).then(|| "BTF and boot image are not in the store".to_owned());
     action(Phase::Extract, chosen.id.to_string(), inputs, reason)
 }
@@ -150,20 +116,12 @@ fn package(project: &Project, kernels: &Kernels, arch: Arch) -> Action {
     let ids = kernels.chosen.keys().filter(|id| id.arch() == arch);
     let inputs = ids.map(|id| format!("{id} minimized")).collect();
     let subject = format!("{}/{}-{arch}.tar.zst", project.dist.display(), project.file.name);
-    action(
-        Phase::Package,
-        subject,
-        inputs,
-        Some("made in every run".to_owned()),
-    )
+    action(Phase::Package, subject, inputs, Some("made in every run".to_owned()))
 }
 
 fn verify(project: &Project, chosen: &Chosen) -> Action {
     let arch = chosen.id.arch();
-    let inputs = vec![
-        format!("{}-{arch}.tar.zst", project.file.name),
-        format!("{} boot image", chosen.id),
-    ];
+    let inputs = vec![format!("{}-{arch}.tar.zst", project.file.name), format!("{} boot image", chosen.id)];
     let reason = match verifying::why_not_booted(arch) {
         None => "booted, compared in the machine and on the host".to_owned(),
         Some(why) => format!("compared on the host only: {why}"),
@@ -174,27 +132,10 @@ fn verify(project: &Project, chosen: &Chosen) -> Action {
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         let runs = self.actions.iter().filter(|action| action.runs).count();
-        writeln!(
-            out,
-            "{}: {} actions, {runs} to run",
-            self.name,
-            self.actions.len()
-        )?;
-        let wide = self
-            .actions
-            .iter()
-            .map(|action| action.subject.chars().count())
-            .max()
-            .unwrap_or(0)
-            .min(64);
-        for Action {
-            phase,
-            subject,
-            inputs,
-            runs,
-            reason,
-        } in &self.actions
-        {
+        writeln!(out, "{}: {} actions, {runs} to run", self.name, self.actions.len())?;
+        let wide =
+            self.actions.iter().map(|action| action.subject.chars().count()).max().unwrap_or(0).min(64);
+        for Action { phase, subject, inputs, runs, reason } in &self.actions {
             let verb = if *runs { "run " } else { "keep" };
             writeln!(out, "  {verb} {phase:<8} {subject:<wide$}  {reason}")?;
             if let Some(inputs) = shown_inputs(inputs) {

@@ -41,33 +41,21 @@ impl PluginSources<'_> {
         task: &Task<'_>,
     ) -> Result<crate::host::PluginResult, SourceError> {
         let plugin = self.find(name)?;
-        plugin
-            .run_request(&request, &mut |event| self.tell(name, event, task))
-            .map_err(source_error)
+        plugin.run_request(&request, &mut |event| self.tell(name, event, task)).map_err(source_error)
     }
 
     fn tell(&self, name: &str, event: PluginEvent, task: &Task<'_>) {
         match event {
-            PluginEvent::Progress {
-                done, total, message, ..
-            } => task.moved(done, total, message),
-            PluginEvent::Log {
-                level: Level::Warn | Level::Error,
-                message,
-                ..
-            }
+            PluginEvent::Progress { done, total, message, .. } => task.moved(done, total, message),
+            PluginEvent::Log { level: Level::Warn | Level::Error, message, .. }
             | PluginEvent::Warning(message) => {
                 self.events.warn(format!("{name}: {message}"));
             }
-            PluginEvent::Log {
-                level: Level::Info,
-                message,
-                ..
-            } => self.events.info(format!("{name}: {message}")),
-            PluginEvent::Started(_)
-            | PluginEvent::Log {
-                level: Level::Debug, ..
+            PluginEvent::Log { level: Level::Info, message, .. } => {
+                self.events.info(format!("{name}: {message}"))
             }
+            PluginEvent::Started(_)
+            | PluginEvent::Log { level: Level::Debug, .. }
             | PluginEvent::Stderr(_) => {}
         }
     }
@@ -79,9 +67,7 @@ impl PluginSources<'_> {
 
 impl Sources for PluginSources<'_> {
     fn validate(&self, plugin: &str, with: &Value) -> Result<Vec<plugin::Problem>, SourceError> {
-        self.find(plugin)?
-            .validate(with, &mut |_| {})
-            .map_err(source_error)
+        self.find(plugin)?.validate(with, &mut |_| {}).map_err(source_error)
     }
 
     fn resolve(
@@ -92,14 +78,8 @@ impl Sources for PluginSources<'_> {
         task: &Task<'_>,
     ) -> Result<Vec<SourceKernel>, SourceError> {
         let dirs = Dirs::below(folder, self.cache_of(plugin).as_deref());
-        let result = self.run(
-            plugin,
-            Request {
-                action: "resolve",
-                ..Request::new(RESOLVE, with, &dirs)
-            },
-            task,
-        )?;
+        let result =
+            self.run(plugin, Request { action: "resolve", ..Request::new(RESOLVE, with, &dirs) }, task)?;
         Ok(result.kernels)
     }
 
@@ -116,10 +96,7 @@ impl Sources for PluginSources<'_> {
         let arch = kernel.id.split('/').nth(2).unwrap_or_default().to_owned();
         let request = Request {
             action: &action,
-            kernel: Some(KernelRef {
-                id: kernel.id.clone(),
-                arch,
-            }),
+            kernel: Some(KernelRef { id: kernel.id.clone(), arch }),
             ..Request::new(FETCH, &config, &dirs)
         };
         let result = self.run(plugin, request, task)?;
@@ -151,11 +128,6 @@ fn source_error(error: PluginError) -> SourceError {
             help: failure.help.clone(),
             at: failure.at.as_ref().map(|at| at.path.clone()),
         },
-        None => SourceError {
-            class,
-            message: error.to_string(),
-            help: None,
-            at: None,
-        },
+        None => SourceError { class, message: error.to_string(), help: None, at: None },
     }
 }

@@ -31,19 +31,12 @@ pub struct Problem {
 impl Problem {
     /// A problem without a hint.
     pub fn new(at: At, message: impl Into<String>) -> Self {
-        Problem {
-            at,
-            message: message.into(),
-            help: None,
-        }
+        Problem { at, message: message.into(), help: None }
     }
 
     /// With a hint.
     pub fn help(self, help: impl Into<String>) -> Self {
-        Problem {
-            help: Some(help.into()),
-            ..self
-        }
+        Problem { help: Some(help.into()), ..self }
     }
 
     /// With the known word that is close to `word`, or all known words when none is.
@@ -91,11 +84,7 @@ impl Problems {
         }
         self.list.sort_by_key(|problem| problem.at);
         self.list.dedup();
-        Err(Invalid {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            problems: self.list,
-        })
+        Err(Invalid { path: path.to_owned(), text: text.to_owned(), problems: self.list })
     }
 }
 
@@ -127,24 +116,13 @@ impl fmt::Display for Invalid {
 impl Invalid {
     fn show(&self, problem: &Problem, out: &mut fmt::Formatter) -> fmt::Result {
         let Problem { at, message, help } = problem;
-        write!(
-            out,
-            "{}:{}:{}: {message}",
-            self.path.display(),
-            at.line,
-            at.column
-        )?;
+        write!(out, "{}:{}:{}: {message}", self.path.display(), at.line, at.column)?;
         let line = self.text.lines().nth(at.line as usize - 1).unwrap_or("");
         let number = at.line.to_string();
         let edge = " ".repeat(number.len());
         if !line.trim().is_empty() {
             let (line, column) = window(line, at.column as usize - 1);
-            write!(
-                out,
-                "\n {number} | {line}\n {edge} | {}{}",
-                " ".repeat(column),
-                marks(&line, column)
-            )?;
+            write!(out, "\n {number} | {line}\n {edge} | {}{}", " ".repeat(column), marks(&line, column))?;
         }
         match help {
             Some(help) => write!(out, "\n {edge} = {help}"),
@@ -156,10 +134,7 @@ impl Invalid {
 /// A long line cut around its column, tabs made into one blank each so that the mark stands below its word.
 fn window(line: &str, column: usize) -> (String, usize) {
     const WIDE: usize = 100;
-    let chars: Vec<char> = line
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let chars: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let start = if column > WIDE { column - WIDE / 2 } else { 0 };
     let end = chars.len().min(start + WIDE);
     let start = start.min(end);
@@ -167,11 +142,7 @@ fn window(line: &str, column: usize) -> (String, usize) {
 }
 
 fn marks(line: &str, column: usize) -> String {
-    let word = line
-        .chars()
-        .skip(column)
-        .take_while(|c| !c.is_whitespace() && !":,]}#".contains(*c))
-        .count();
+    let word = line.chars().skip(column).take_while(|c| !c.is_whitespace() && !":,]}#".contains(*c)).count();
     "^".repeat(word.max(1))
 }
 
@@ -182,10 +153,7 @@ mod tests {
     fn shown(text: &str, problem: Problem) -> String {
         let mut problems = Problems::default();
         problems.add(problem);
-        problems
-            .into_result(Path::new("p.yaml"), text)
-            .unwrap_err()
-            .to_string()
+        problems.into_result(Path::new("p.yaml"), text).unwrap_err().to_string()
     }
 
     #[test]
@@ -199,23 +167,11 @@ mod tests {
 
     #[test]
     fn a_place_outside_the_text_is_shown_without_a_line() {
-        assert_eq!(
-            shown("", Problem::new(At { line: 9, column: 900 }, "gone")),
-            "p.yaml:9:900: gone"
-        );
+        assert_eq!(shown("", Problem::new(At { line: 9, column: 900 }, "gone")), "p.yaml:9:900: gone");
         let long = "x".repeat(300);
         let text = shown(&long, Problem::new(At { line: 1, column: 290 }, "far"));
         assert!(text.lines().all(|line| line.len() < 110), "{text}");
-        shown(
-            "ab",
-            Problem::new(
-                At {
-                    line: 1,
-                    column: 5000,
-                },
-                "outside",
-            ),
-        );
+        shown("ab", Problem::new(At { line: 1, column: 5000 }, "outside"));
     }
 
     #[test]

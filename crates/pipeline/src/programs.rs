@@ -61,10 +61,7 @@ pub fn find(file: &PipelineFile) -> Result<Vec<ProgramFile>, Invalid> {
     let mut found = Vec::new();
     for pattern in &file.programs {
         let paths = matching(pattern, &root).map_err(|problem| file.invalid(problem))?;
-        found.extend(paths.into_iter().map(|path| ProgramFile {
-            kind: kind_of(&path),
-            path,
-        }));
+        found.extend(paths.into_iter().map(|path| ProgramFile { kind: kind_of(&path), path }));
     }
     found.sort();
     found.dedup();
@@ -78,11 +75,7 @@ fn matching(pattern: &ProgramPattern, root: &Path) -> Result<Vec<PathBuf>, Probl
     if !paths.is_empty() {
         return Ok(paths);
     }
-    let reason = if glob.is_plain() {
-        "no such file"
-    } else {
-        "no file matches"
-    };
+    let reason = if glob.is_plain() { "no such file" } else { "no file matches" };
     Err(problem(reason.to_owned()).help(format!("paths begin at {}", root.display())))
 }
 
@@ -112,27 +105,15 @@ pub fn open(files: &[ProgramFile], arch: Arch, compile: &Compile<'_>) -> (Vec<Pr
         };
         match objects {
             Ok(objects) => found.extend(objects.into_iter().map(|(name, elf)| (name, path.clone(), elf))),
-            Err(reason) => unusable.push(Unusable {
-                what: path.display().to_string(),
-                reason,
-            }),
+            Err(reason) => unusable.push(Unusable { what: path.display().to_string(), reason }),
         }
     }
-    let names = distinct(
-        &found
-            .iter()
-            .map(|(name, path, _)| (name.as_str(), path.as_path()))
-            .collect::<Vec<_>>(),
-    );
+    let names =
+        distinct(&found.iter().map(|(name, path, _)| (name.as_str(), path.as_path())).collect::<Vec<_>>());
     let mut programs = Vec::new();
     for ((_, path, elf), name) in found.into_iter().zip(names) {
         match BpfObject::parse(name.as_str(), &elf) {
-            Ok(object) => programs.push(Program {
-                name,
-                sha256: Digest::of(&elf),
-                elf,
-                object,
-            }),
+            Ok(object) => programs.push(Program { name, sha256: Digest::of(&elf), elf, object }),
             Err(error) => {
                 unusable.push(Unusable {
                     what: format!("{} ({name})", path.display()),
@@ -148,19 +129,14 @@ pub fn open(files: &[ProgramFile], arch: Arch, compile: &Compile<'_>) -> (Vec<Pr
 /// The name without what says how it is stored: `opens` of `opens.bpf.c`, `opens.bpf.o` and `opens`.
 fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = name
-        .strip_suffix(".c")
-        .or_else(|| name.strip_suffix(".o"))
-        .unwrap_or(&name);
+    let name = name.strip_suffix(".c").or_else(|| name.strip_suffix(".o")).unwrap_or(&name);
     name.strip_suffix(".bpf").unwrap_or(name).to_owned()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if size > MAX_FILE {
-        return Err(format!(
-            "{size} bytes are too many for a program; {MAX_FILE} are the limit"
-        ));
+        return Err(format!("{size} bytes are too many for a program; {MAX_FILE} are the limit"));
     }
     std::fs::read(path).map_err(|error| error.to_string())
 }
@@ -225,11 +201,7 @@ fn repeated(names: &[String]) -> Vec<usize> {
     for (index, name) in names.iter().enumerate() {
         places.entry(name).or_default().push(index);
     }
-    places
-        .into_values()
-        .filter(|places| places.len() > 1)
-        .flatten()
-        .collect()
+    places.into_values().filter(|places| places.len() > 1).flatten().collect()
 }
 
 /// The last `count` folders, joined so that the result is a plain file name.
@@ -252,22 +224,12 @@ mod tests {
     fn names_are_distinct_and_plain() {
         let check = |paths: &[&str], wanted: &[&str]| {
             let stems: Vec<String> = paths.iter().map(|path| stem(Path::new(path))).collect();
-            let objects: Vec<_> = stems
-                .iter()
-                .map(String::as_str)
-                .zip(paths.iter().map(Path::new))
-                .collect();
+            let objects: Vec<_> = stems.iter().map(String::as_str).zip(paths.iter().map(Path::new)).collect();
             assert_eq!(distinct(&objects), wanted, "{paths:?}");
         };
-        check(
-            &["p/opens.bpf.c", "q/execs.bpf.o"],
-            &["opens.bpf.o", "execs.bpf.o"],
-        );
+        check(&["p/opens.bpf.c", "q/execs.bpf.o"], &["opens.bpf.o", "execs.bpf.o"]);
         check(&["p/opens.bpf.c", "q/opens"], &["p-opens.bpf.o", "q-opens.bpf.o"]);
-        check(
-            &["a/p/x.o", "b/p/x.o", "y.o"],
-            &["a-p-x.bpf.o", "b-p-x.bpf.o", "y.bpf.o"],
-        );
+        check(&["a/p/x.o", "b/p/x.o", "y.o"], &["a-p-x.bpf.o", "b-p-x.bpf.o", "y.bpf.o"]);
         check(&["p/x.o", "p/x.bpf.o"], &["1.p-x.bpf.o", "2.p-x.bpf.o"]);
         check(&["/x.o", "x.o"], &["1.x.bpf.o", "2.x.bpf.o"]);
     }
@@ -278,10 +240,7 @@ mod tests {
         let put = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();
-            ProgramFile {
-                kind: kind_of(&path),
-                path,
-            }
+            ProgramFile { kind: kind_of(&path), path }
         };
         let elf = |machine: u8| {
             let mut bytes = b"\x7fELF\x02\x01".to_vec();
@@ -312,10 +271,7 @@ mod tests {
         let text = "version: 1\nname: x\nkernels: [{uses: debian}]\nprograms: [\"*.bpf.c\"]\nsteps: [{uses: record}]\n";
         let file = PipelineFile::parse(&path, text).unwrap();
         let error = find(&file).unwrap_err().to_string();
-        assert!(
-            error.contains("p.yaml:4:12: `*.bpf.c`: no file matches"),
-            "{error}"
-        );
+        assert!(error.contains("p.yaml:4:12: `*.bpf.c`: no file matches"), "{error}");
         std::fs::write(folder.path().join("b.bpf.c"), "").unwrap();
         std::fs::write(folder.path().join("a.bpf.c"), "").unwrap();
         let found = find(&file).unwrap();

@@ -36,10 +36,7 @@ impl View {
 /// Columns of the terminal that stdout is; 120 for a file or a pipe.
 pub fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    size.ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|columns| *columns > 0)
-        .unwrap_or(120)
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(120)
 }
 
 impl Listener for View {
@@ -71,12 +68,7 @@ impl Bars {
         let multi = MultiProgress::with_draw_target(target);
         let total = multi.add(ProgressBar::new(0));
         total.set_style(style("[{elapsed_precise}] {bar:24} {pos}/{len} actions"));
-        Bars {
-            multi,
-            total,
-            jobs: jobs.max(1),
-            state: Mutex::default(),
-        }
+        Bars { multi, total, jobs: jobs.max(1), state: Mutex::default() }
     }
 
     fn begin(&self, task: u64, phase: Phase, subject: &str) {
@@ -121,16 +113,8 @@ impl Listener for Bars {
         match event {
             Event::Planned { actions } => self.total.set_length(actions),
             Event::Began { task, phase, subject } => self.begin(task, phase, &subject),
-            Event::Moved {
-                task,
-                done,
-                total,
-                message,
-            } => {
-                if let Some(bar) = locked(&self.state)
-                    .get(&task)
-                    .and_then(|shown| shown.bar.as_ref())
-                {
+            Event::Moved { task, done, total, message } => {
+                if let Some(bar) = locked(&self.state).get(&task).and_then(|shown| shown.bar.as_ref()) {
                     bar.set_message(moved(done, total, &message));
                 }
             }
@@ -176,22 +160,11 @@ impl Lines {
     /// Prints to `out`; with nothing printed for `heartbeat`, says what is under way.
     pub fn new(out: Box<dyn Write + Send>, heartbeat: Duration) -> Lines {
         let start = Instant::now();
-        let state = State {
-            out,
-            tasks: BTreeMap::new(),
-            last: start,
-            stopped: false,
-        };
-        let shared = Arc::new(Shared {
-            start,
-            state: Mutex::new(state),
-            stop: Condvar::new(),
-        });
+        let state = State { out, tasks: BTreeMap::new(), last: start, stopped: false };
+        let shared = Arc::new(Shared { start, state: Mutex::new(state), stop: Condvar::new() });
         let beating = Arc::clone(&shared);
-        let heart = std::thread::Builder::new()
-            .name("heartbeat".into())
-            .spawn(move || beating.beat(heartbeat))
-            .ok();
+        let heart =
+            std::thread::Builder::new().name("heartbeat".into()).spawn(move || beating.beat(heartbeat)).ok();
         Lines { shared, heart }
     }
 }
@@ -216,11 +189,7 @@ impl Shared {
                 self.print(&mut state, &text);
                 continue;
             }
-            state = self
-                .stop
-                .wait_timeout(state, wait)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.stop.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -251,11 +220,7 @@ impl State {
 impl Running {
     fn shown(&self) -> String {
         let seconds = self.since.elapsed().as_secs();
-        let message = if self.message.is_empty() {
-            String::new()
-        } else {
-            format!(", {}", self.message)
-        };
+        let message = if self.message.is_empty() { String::new() } else { format!(", {}", self.message) };
         format!("{} ({seconds} s{message})", self.title)
     }
 }
@@ -273,12 +238,7 @@ impl Listener for Lines {
                 };
                 state.tasks.insert(task, running);
             }
-            Event::Moved {
-                task,
-                done,
-                total,
-                message,
-            } => {
+            Event::Moved { task, done, total, message } => {
                 if let Some(running) = state.tasks.get_mut(&task) {
                     running.message = moved(done, total, &message);
                 }
@@ -357,10 +317,7 @@ mod tests {
         events.begin(Phase::Extract, "debian/12").kept("in the store");
         events.begin(Phase::Fetch, "debian/13").failed("gone");
         events.warn("look here");
-        let wanted = [
-            "extract  debian/12: nothing to do, in the store",
-            "fetch    debian/13: FAILED: gone",
-        ];
+        let wanted = ["extract  debian/12: nothing to do, in the store", "fetch    debian/13: FAILED: gone"];
         assert_eq!(page.lines()[..2], wanted);
         assert_eq!(page.lines()[2], "warning: look here");
     }
@@ -375,26 +332,15 @@ mod tests {
         while !page.lines().iter().any(|line| line.contains("objects 25%")) {
             std::thread::yield_now();
         }
-        assert!(
-            page.lines()
-                .iter()
-                .any(|line| line.starts_with("still at work: verify   debian/12 (0 s"))
-        );
+        assert!(page.lines().iter().any(|line| line.starts_with("still at work: verify   debian/12 (0 s")));
     }
 
     #[test]
     fn bars_stay_few() {
         let bars = Bars::new(ProgressDrawTarget::hidden(), 2);
         let events = Events::new(&bars);
-        let tasks: Vec<_> = (0..5)
-            .map(|n| events.begin(Phase::Fetch, n.to_string()))
-            .collect();
-        let shown = || {
-            locked(&bars.state)
-                .values()
-                .filter(|shown| shown.bar.is_some())
-                .count()
-        };
+        let tasks: Vec<_> = (0..5).map(|n| events.begin(Phase::Fetch, n.to_string())).collect();
+        let shown = || locked(&bars.state).values().filter(|shown| shown.bar.is_some()).count();
         assert_eq!(shown(), 2);
         drop(tasks);
         assert_eq!(shown(), 0);

@@ -82,31 +82,19 @@ impl Project {
     pub fn load(options: &Options) -> Result<Project, Error> {
         let file = PipelineFile::read(&options.file)?;
         let root = file.root();
-        let lock_path = options
-            .lock
-            .clone()
-            .unwrap_or_else(|| plain(root.join("kernels.lock")));
+        let lock_path = options.lock.clone().unwrap_or_else(|| plain(root.join("kernels.lock")));
         let lock = match Lock::read(&lock_path) {
             Err(error) if error.is_not_found() => Lock::default(),
             other => other?,
         };
-        let requests: Vec<(Request, String)> = file
-            .sources(&options.profiles)
-            .map(|source| (request(source), place(&file, source)))
-            .collect();
+        let requests: Vec<(Request, String)> =
+            file.sources(&options.profiles).map(|source| (request(source), place(&file, source))).collect();
         if requests.is_empty() {
             return Err(Error::NoSource(options.file.clone()));
         }
         let programs = programs::find(&file)?;
         let dist = options.dist.clone().unwrap_or_else(|| plain(root.join("dist")));
-        Ok(Project {
-            file,
-            lock_path,
-            lock,
-            dist,
-            programs,
-            requests,
-        })
+        Ok(Project { file, lock_path, lock, dist, programs, requests })
     }
 
     /// All requests of the file, also those whose `when:` doesn't hold now.
@@ -144,16 +132,10 @@ impl Project {
                 return Err(self.offline(request, place));
             }
             let name = self.lock_path.display();
-            events.info(format!(
-                "{name} doesn't have the kernels for {}: asking",
-                shown(request)
-            ));
+            events.info(format!("{name} doesn't have the kernels for {}: asking", shown(request)));
             let answer = self.ask(index, sources, work, events)?;
-            let chosen =
-                locking::answered(&self.lock, request, &answer).map_err(|error| Error::BadAnswer {
-                    plugin: request.plugin.clone(),
-                    error,
-                })?;
+            let chosen = locking::answered(&self.lock, request, &answer)
+                .map_err(|error| Error::BadAnswer { plugin: request.plugin.clone(), error })?;
             kernels.add(chosen, index);
         }
         Ok(kernels)
@@ -169,11 +151,8 @@ impl Project {
         let mut kernels = Kernels::default();
         for (index, (request, _)) in self.requests.iter().enumerate() {
             let answer = self.ask(index, sources, work, events)?;
-            let chosen =
-                locking::refreshed(&self.lock, request, &answer).map_err(|error| Error::BadAnswer {
-                    plugin: request.plugin.clone(),
-                    error,
-                })?;
+            let chosen = locking::refreshed(&self.lock, request, &answer)
+                .map_err(|error| Error::BadAnswer { plugin: request.plugin.clone(), error })?;
             kernels.add(chosen, index);
         }
         Ok(kernels)
@@ -192,10 +171,7 @@ impl Project {
         let folder = tempfile::Builder::new()
             .prefix("resolve-")
             .tempdir_in(work)
-            .map_err(|error| Error::Output {
-                path: work.to_owned(),
-                error,
-            })?;
+            .map_err(|error| Error::Output { path: work.to_owned(), error })?;
         let answer = sources.resolve(&request.plugin, &request.with, folder.path(), &task);
         let answer = task.finish(answer, |kernels| format!("{} kernels", kernels.len()));
         answer.map_err(|error| self.source_error(index, place, error))
@@ -204,9 +180,8 @@ impl Project {
     /// Has every source look at its configuration.
     pub fn validate(&self, sources: &dyn Sources) -> Result<(), Error> {
         for (index, source) in self.file.kernels.iter().enumerate() {
-            let problems = sources
-                .validate(&source.uses, &source.with.to_json())
-                .map_err(|error| Error::Source {
+            let problems =
+                sources.validate(&source.uses, &source.with.to_json()).map_err(|error| Error::Source {
                     place: place(&self.file, &self.file.kernels[index]),
                     plugin: source.uses.clone(),
                     error: Box::new(error),
@@ -214,12 +189,7 @@ impl Project {
             if let Some(first) = problems.first() {
                 return Err(self
                     .file
-                    .invalid(located(
-                        source,
-                        &first.path,
-                        &first.message,
-                        first.help.as_deref(),
-                    ))
+                    .invalid(located(source, &first.path, &first.message, first.help.as_deref()))
                     .into());
             }
         }
@@ -229,11 +199,7 @@ impl Project {
     /// A source's complaint, at the place in the file that it is about.
     fn source_error(&self, index: usize, place: &str, error: SourceError) -> Error {
         let (request, _) = &self.requests[index];
-        let source = self
-            .file
-            .kernels
-            .iter()
-            .find(|source| self::request(source) == *request);
+        let source = self.file.kernels.iter().find(|source| self::request(source) == *request);
         match (&error.at, source) {
             (Some(pointer), Some(source)) => {
                 let problem = located(source, pointer, &error.message, error.help.as_deref());
@@ -257,31 +223,21 @@ impl Project {
     }
 
     fn offline(&self, request: &Request, place: &str) -> Error {
-        Error::Offline {
-            lock: self.lock_path.clone(),
-            request: shown(request),
-            place: place.to_owned(),
-        }
+        Error::Offline { lock: self.lock_path.clone(), request: shown(request), place: place.to_owned() }
     }
 }
 
 impl Kernels {
     fn add(&mut self, chosen: Vec<Chosen>, request: usize) {
         for chosen in chosen {
-            let (_, requests) = self
-                .chosen
-                .entry(chosen.id.clone())
-                .or_insert_with(|| (chosen, Vec::new()));
+            let (_, requests) = self.chosen.entry(chosen.id.clone()).or_insert_with(|| (chosen, Vec::new()));
             requests.push(request);
         }
     }
 }
 
 fn request(source: &KernelSource) -> Request {
-    Request {
-        plugin: source.uses.clone(),
-        with: source.with.to_json(),
-    }
+    Request { plugin: source.uses.clone(), with: source.with.to_json() }
 }
 
 fn place(file: &PipelineFile, source: &KernelSource) -> String {

@@ -17,10 +17,7 @@ pub(crate) fn relock(project: &Project, done: &[Worked]) -> Result<(Lock, Vec<St
     let mut answers: Vec<(Request, Vec<LockedKernel>)> = Vec::new();
     let mut declared = project.declared();
     for (index, (request, _)) in project.requests.iter().enumerate() {
-        let own: Vec<&Worked> = done
-            .iter()
-            .filter(|worked| worked.requests.contains(&index))
-            .collect();
+        let own: Vec<&Worked> = done.iter().filter(|worked| worked.requests.contains(&index)).collect();
         let kernels: Result<Vec<LockedKernel>, Option<Failure>> = own
             .into_iter()
             .map(|worked| match &worked.result {
@@ -32,10 +29,13 @@ pub(crate) fn relock(project: &Project, done: &[Worked]) -> Result<(Lock, Vec<St
             Ok(kernels) => answers.push((request.clone(), kernels)),
             Err(Some(failure)) => return Err(failure),
             // A request without all its kernels stays unanswered, and nothing that was known is forgotten.
-            Err(None) => declared.extend(project.lock.requests.iter().map(|known| Request {
-                plugin: known.plugin.clone(),
-                with: known.with.clone(),
-            })),
+            Err(None) => declared.extend(
+                project
+                    .lock
+                    .requests
+                    .iter()
+                    .map(|known| Request { plugin: known.plugin.clone(), with: known.with.clone() }),
+            ),
         }
     }
     let next = locking::updated(&project.lock, &project.file.name, &declared, &answers);
@@ -49,11 +49,7 @@ fn locked_kernel(worked: &Worked, content: &Content) -> Result<LockedKernel, Fai
 }
 
 fn kept_lock(worked: &Worked) -> Option<LockedKernel> {
-    worked
-        .chosen
-        .locked
-        .clone()
-        .filter(|_| worked.chosen.why == Why::Locked)
+    worked.chosen.locked.clone().filter(|_| worked.chosen.why == Why::Locked)
 }
 
 /// One line a change.
@@ -67,10 +63,7 @@ fn changes(before: &Lock, after: &Lock) -> Vec<String> {
             Some(_) => lines.push(format!("CHANGED {}: the same name, other bytes", kernel.id)),
         }
     }
-    let removed = before
-        .kernels
-        .iter()
-        .filter(|kernel| after.find(&kernel.id).is_none());
+    let removed = before.kernels.iter().filter(|kernel| after.find(&kernel.id).is_none());
     lines.extend(removed.map(|kernel| format!("removed {}", kernel.id)));
     lines
 }
@@ -88,11 +81,7 @@ pub(crate) fn write_lock(
     }
     next.write(&project.lock_path)?;
     let name = project.lock_path.display();
-    let what = if changes.is_empty() {
-        vec!["requests".to_owned()]
-    } else {
-        changes.to_vec()
-    };
+    let what = if changes.is_empty() { vec!["requests".to_owned()] } else { changes.to_vec() };
     events.info(format!("{name} written, commit it: {}", what.join(", ")));
     Ok(())
 }
@@ -110,10 +99,7 @@ pub(crate) fn keep(
     match relock(project, done) {
         Ok((next, changes)) => write_lock(project, &next, &changes, events),
         Err(failure) => {
-            events.warn(format!(
-                "{} is not written: {failure}",
-                project.lock_path.display()
-            ));
+            events.warn(format!("{} is not written: {failure}", project.lock_path.display()));
             Ok(())
         }
     }
@@ -135,11 +121,7 @@ pub struct Relocked {
 impl Relocked {
     /// The exit code.
     pub fn code(&self) -> Code {
-        self.failures
-            .iter()
-            .map(|(_, failure)| failure.code)
-            .max()
-            .unwrap_or(Code::Ok)
+        self.failures.iter().map(|(_, failure)| failure.code).max().unwrap_or(Code::Ok)
     }
 }
 
@@ -151,11 +133,7 @@ impl fmt::Display for Relocked {
         for change in &self.changes {
             writeln!(out, "{change}")?;
         }
-        let same = if self.changes.is_empty() {
-            ", nothing changed"
-        } else {
-            ""
-        };
+        let same = if self.changes.is_empty() { ", nothing changed" } else { "" };
         writeln!(out, "{}: {} kernels{same}", self.path.display(), self.kernels)
     }
 }
@@ -179,26 +157,13 @@ pub fn lock(options: &Options, tools: Tools<'_>) -> Result<Relocked, Error> {
     let done = works.all(kernels, false);
     let (next, changes) = relock(&project, &done).map_err(internal)?;
     write_lock(&project, &next, &changes, tools.events)?;
-    let failures = done
-        .into_iter()
-        .filter_map(|worked| Some((worked.chosen.id, worked.result.err()?)))
-        .collect();
-    Ok(Relocked {
-        path: project.lock_path,
-        changes,
-        kernels: next.kernels.len(),
-        failures,
-    })
+    let failures =
+        done.into_iter().filter_map(|worked| Some((worked.chosen.id, worked.result.err()?))).collect();
+    Ok(Relocked { path: project.lock_path, changes, kernels: next.kernels.len(), failures })
 }
 
 /// What was checked when it was resolved can't be wrong now.
 fn internal(failure: Failure) -> Error {
-    let error = locking::BadAnswer {
-        id: "kernels.lock".to_owned(),
-        reason: failure.message,
-    };
-    Error::BadAnswer {
-        plugin: "source".to_owned(),
-        error,
-    }
+    let error = locking::BadAnswer { id: "kernels.lock".to_owned(), reason: failure.message };
+    Error::BadAnswer { plugin: "source".to_owned(), error }
 }

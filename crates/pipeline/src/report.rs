@@ -45,10 +45,7 @@ impl Report {
             let names = set.programs.iter().map(|program| program.name.clone());
             report.objects.insert(set.arch, names.collect());
             for bad in &set.unusable {
-                report.note_failure(
-                    format!("{} for {}: {}", bad.what, set.arch, bad.reason),
-                    Code::Failed,
-                );
+                report.note_failure(format!("{} for {}: {}", bad.what, set.arch, bad.reason), Code::Failed);
             }
         }
         for worked in done {
@@ -58,12 +55,7 @@ impl Report {
     }
 
     fn add(&mut self, worked: &Worked) {
-        let mut column = Column {
-            checked: Checked::No,
-            failure: None,
-            bytes: None,
-            cells: BTreeMap::new(),
-        };
+        let mut column = Column { checked: Checked::No, failure: None, bytes: None, cells: BTreeMap::new() };
         match &worked.result {
             Ok((content, minimized)) => {
                 if let Some(minimized) = minimized {
@@ -120,35 +112,22 @@ impl Report {
         column.cells.extend(verified.cells);
         if let Some(reason) = verified.no_verdict {
             self.code = self.code.max(Code::Environment);
-            column
-                .cells
-                .values_mut()
-                .for_each(|cell| *cell = Cell::of(State::NoVerdict));
+            column.cells.values_mut().for_each(|cell| *cell = Cell::of(State::NoVerdict));
             column.failure.get_or_insert(format!("no verdict: {reason}"));
         }
     }
 
     /// The summary, and the exit code that goes with it.
     pub fn finish(self) -> (Summary, Code) {
-        let keys: BTreeSet<&(String, String)> = self
-            .columns
-            .values()
-            .flat_map(|column| column.cells.keys())
-            .collect();
+        let keys: BTreeSet<&(String, String)> =
+            self.columns.values().flat_map(|column| column.cells.keys()).collect();
         let row = |key: &(String, String)| Row {
             object: key.0.clone(),
             program: key.1.clone(),
-            cells: self
-                .columns
-                .iter()
-                .map(|(id, column)| self.cell(id, column, key))
-                .collect(),
+            cells: self.columns.iter().map(|(id, column)| self.cell(id, column, key)).collect(),
         };
         let rows: Vec<Row> = keys.into_iter().map(row).collect();
-        let failing = rows
-            .iter()
-            .flat_map(|row| &row.cells)
-            .map(|cell| code_of(cell.state));
+        let failing = rows.iter().flat_map(|row| &row.cells).map(|cell| code_of(cell.state));
         let code = failing.fold(self.code, Code::max);
         let kernels = self.columns.into_iter().map(|(id, column)| KernelColumn {
             id: id.to_string(),
@@ -157,16 +136,7 @@ impl Report {
             bytes: column.bytes,
         });
         let kernels = kernels.collect();
-        (
-            Summary {
-                name: self.name,
-                kernels,
-                rows,
-                packages: self.packages,
-                failures: self.failures,
-            },
-            code,
-        )
+        (Summary { name: self.name, kernels, rows, packages: self.packages, failures: self.failures }, code)
     }
 
     fn cell(&self, id: &KernelId, column: &Column, key: &(String, String)) -> Cell {
@@ -174,10 +144,7 @@ impl Report {
             return cell.clone();
         }
         // An architecture whose kernels all failed never got to its programs.
-        let is_ours = self
-            .objects
-            .get(&id.arch())
-            .is_none_or(|objects| objects.contains(&key.0));
+        let is_ours = self.objects.get(&id.arch()).is_none_or(|objects| objects.contains(&key.0));
         match is_ours && column.failure.is_some() {
             true => Cell::of(State::Failed),
             false => Cell::of(State::Absent),
@@ -202,19 +169,12 @@ mod tests {
 
     fn report(cells: &[(&str, &[(&str, State)])]) -> Report {
         let mut report = Report::new("release", &[], std::iter::empty());
-        report
-            .objects
-            .insert(Arch::X86_64, BTreeSet::from(["o".to_owned()]));
+        report.objects.insert(Arch::X86_64, BTreeSet::from(["o".to_owned()]));
         for (id, cells) in cells {
             let cells = cells
                 .iter()
                 .map(|(program, state)| (("o".to_owned(), (*program).to_owned()), Cell::of(*state)));
-            let column = Column {
-                checked: Checked::No,
-                failure: None,
-                bytes: None,
-                cells: cells.collect(),
-            };
+            let column = Column { checked: Checked::No, failure: None, bytes: None, cells: cells.collect() };
             report.columns.insert(id.parse().unwrap(), column);
         }
         report
@@ -230,11 +190,7 @@ mod tests {
     }
 
     fn states(summary: &Summary) -> Vec<Vec<State>> {
-        summary
-            .rows
-            .iter()
-            .map(|row| row.cells.iter().map(|cell| cell.state).collect())
-            .collect()
+        summary.rows.iter().map(|row| row.cells.iter().map(|cell| cell.state).collect()).collect()
     }
 
     #[test]

@@ -44,11 +44,7 @@ impl Finished {
             Code::Failed | Code::Usage | Code::Lock => "something FAILED",
             Code::Bug => "a BUG in btfpipe showed itself; please report it",
         };
-        format!(
-            "{what}; {} packages, summary.md and summary.json in {}",
-            packages.len(),
-            self.dist.display()
-        )
+        format!("{what}; {} packages, summary.md and summary.json in {}", packages.len(), self.dist.display())
     }
 }
 
@@ -62,9 +58,7 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     // Cleared by whoever opens the store next, should this run be killed.
     let work = store.root().join("tmp");
     let kernels = project.resolve_missing(options, tools.sources, &work, tools.events)?;
-    tools
-        .events
-        .plan(plan::plan(&project, &kernels, Some(&store)).actions.len() as u64);
+    tools.events.plan(plan::plan(&project, &kernels, Some(&store)).actions.len() as u64);
     let lacks = steps.verify.as_ref().and_then(|_| verifying::lacks());
     if let Some(lacks) = &lacks {
         tools.events.warn(format!("no kernel will be booted: {lacks}"));
@@ -74,12 +68,8 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     relock::keep(&project, options, &done, tools.events)?;
     let mut report = Report::new(&project.file.name, &done, works.sets());
     if let Some(step) = &steps.package {
-        let settings = Settings {
-            name: &project.file.name,
-            level: step.level,
-            epoch,
-            threads: options.jobs(),
-        };
+        let settings =
+            Settings { name: &project.file.name, level: step.level, epoch, threads: options.jobs() };
         let bundles = make_packages(settings, &works, &dist, &done, tools.events, &mut report)?;
         if let Some(verify) = &steps.verify {
             let machines = Machines {
@@ -96,11 +86,7 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     let (summary, code) = report.finish();
     dist.write("summary.json", summary::to_json(&summary).as_bytes())?;
     dist.write("summary.md", summary::to_markdown(&summary).as_bytes())?;
-    Ok(Finished {
-        summary,
-        code,
-        dist: dist.folder().to_owned(),
-    })
+    Ok(Finished { summary, code, dist: dist.folder().to_owned() })
 }
 
 /// What packages are made with.
@@ -123,25 +109,16 @@ fn make_packages(
 ) -> Result<BTreeMap<Arch, Bundle>, Error> {
     let mut packages: Vec<(Arch, Package)> = Vec::new();
     for set in works.sets() {
-        let good: Vec<Packed<'_>> = done
-            .iter()
-            .filter_map(packed)
-            .filter(|one| one.id.arch() == set.arch)
-            .collect();
+        let good: Vec<Packed<'_>> =
+            done.iter().filter_map(packed).filter(|one| one.id.arch() == set.arch).collect();
         if good.is_empty() {
             continue;
         }
         let task = events.begin(Phase::Package, format!("{}-{}.tar.zst", settings.name, set.arch));
-        let Settings {
-            name,
-            level,
-            epoch,
-            threads,
-        } = settings;
+        let Settings { name, level, epoch, threads } = settings;
         let package = packaging::package(name, level, epoch, &good, set, threads);
-        let package = task.finish(package, |package| {
-            format!("{} kernels, {} bytes", good.len(), package.zst_size)
-        })?;
+        let package =
+            task.finish(package, |package| format!("{} kernels, {} bytes", good.len(), package.zst_size))?;
         packages.push((set.arch, package));
     }
     publish(dist, &packages, report)
@@ -173,11 +150,7 @@ fn made(worked: &Worked) -> Option<(&Content, &Minimized)> {
 
 fn packed(worked: &Worked) -> Option<Packed<'_>> {
     let (content, minimized) = made(worked)?;
-    Some(Packed {
-        id: &worked.chosen.id,
-        build_id: content.build_id.as_deref(),
-        minimized,
-    })
+    Some(Packed { id: &worked.chosen.id, build_id: content.build_id.as_deref(), minimized })
 }
 
 /// What verification needs.
@@ -206,15 +179,7 @@ impl Machines<'_> {
             if let (Some((content, _)), Some(bundle), Some(set)) =
                 (made(worked), bundles.get(&arch), works.set(arch))
             {
-                self.verify_one(
-                    Subject {
-                        id: &worked.chosen.id,
-                        content,
-                        bundle,
-                        set,
-                    },
-                    report,
-                );
+                self.verify_one(Subject { id: &worked.chosen.id, content, bundle, set }, report);
             }
         }
     }
@@ -229,9 +194,7 @@ impl Machines<'_> {
             return report.on_host(subject.id, &why);
         }
         if let Some(lacks) = &self.lacks {
-            self.events
-                .begin(Phase::Verify, subject.id.to_string())
-                .failed(lacks);
+            self.events.begin(Phase::Verify, subject.id.to_string()).failed(lacks);
             return report.verified(subject.id, without_machine(lacks));
         }
         let fell_back = |accel: vmtest::Accel, reason: &str| {
@@ -240,19 +203,9 @@ impl Machines<'_> {
                 self.events.warn(text);
             }
         };
-        match verifying::in_machine(
-            subject,
-            self.verify,
-            self.store,
-            self.work,
-            self.events,
-            &fell_back,
-        ) {
+        match verifying::in_machine(subject, self.verify, self.store, self.work, self.events, &fell_back) {
             Ok(verified) => {
-                verified
-                    .notes
-                    .iter()
-                    .for_each(|note| self.events.warn(note.clone()));
+                verified.notes.iter().for_each(|note| self.events.warn(note.clone()));
                 report.verified(subject.id, verified);
             }
             Err(failure) => report.fail(subject.id, &failure),

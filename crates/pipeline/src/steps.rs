@@ -53,11 +53,7 @@ impl Default for Package {
 
 impl Default for Verify {
     fn default() -> Self {
-        Verify {
-            accel: Accel::Auto,
-            memory_mib: 512,
-            timeout: Duration::from_secs(90),
-        }
+        Verify { accel: Accel::Auto, memory_mib: 512, timeout: Duration::from_secs(90) }
     }
 }
 
@@ -103,10 +99,7 @@ impl Steps {
     }
 
     fn decode_settings(&mut self, place: usize, with: Option<&Node>, problems: &mut Problems) {
-        let empty = Node {
-            at: crate::problem::At::START,
-            value: Value::Map(Vec::new()),
-        };
+        let empty = Node { at: crate::problem::At::START, value: Value::Map(Vec::new()) };
         let what = format!("`{}`", NAMES[place]);
         let Some(mut fields) = with.unwrap_or(&empty).fields(&what, problems) else {
             return;
@@ -126,26 +119,19 @@ fn check_order(uses: &Node, place: usize, done: &[usize], problems: &mut Problem
     if done.contains(&place) {
         problems.add(Problem::new(uses.at, format!("`{name}` is there twice")));
     } else if let Some(before) = place.checked_sub(1).filter(|before| !done.contains(before)) {
-        problems.add(Problem::new(
-            uses.at,
-            format!("`{name}` needs a `{}` step before it", NAMES[before]),
-        ));
+        problems.add(Problem::new(uses.at, format!("`{name}` needs a `{}` step before it", NAMES[before])));
     }
 }
 
 impl Package {
     fn decode(fields: &mut Fields, problems: &mut Problems) -> Package {
         let mut package = Package::default();
-        if let Some(level) = fields
-            .optional("level")
-            .and_then(|node| node.integer("`level`", 1..=22, problems))
+        if let Some(level) =
+            fields.optional("level").and_then(|node| node.integer("`level`", 1..=22, problems))
         {
             package.level = level as i32;
         }
-        if let Some(layouts) = fields
-            .optional("layouts")
-            .and_then(|node| node.list("`layouts`", problems))
-        {
+        if let Some(layouts) = fields.optional("layouts").and_then(|node| node.list("`layouts`", problems)) {
             for layout in layouts {
                 one_of(layout, "layout", &LAYOUTS, problems);
             }
@@ -157,9 +143,8 @@ impl Package {
 impl Verify {
     fn decode(fields: &mut Fields, problems: &mut Problems) -> Verify {
         let mut verify = Verify::default();
-        if let Some(accel) = fields
-            .optional("accel")
-            .and_then(|node| one_of(node, "accelerator", &ACCELS, problems))
+        if let Some(accel) =
+            fields.optional("accel").and_then(|node| one_of(node, "accelerator", &ACCELS, problems))
         {
             verify.accel = [Accel::Auto, Accel::Kvm, Accel::Tcg][accel];
         }
@@ -209,9 +194,7 @@ fn parse_duration(node: &Node) -> Option<Duration> {
         "m" => number.checked_mul(60)?,
         _ => return None,
     };
-    (1..=3600)
-        .contains(&seconds)
-        .then(|| Duration::from_secs(seconds.into()))
+    (1..=3600).contains(&seconds).then(|| Duration::from_secs(seconds.into()))
 }
 
 fn number_and_unit(node: &Node) -> Option<(u32, &str)> {
@@ -228,10 +211,7 @@ mod tests {
     use crate::problem::At;
 
     fn text(text: &str) -> Node {
-        Node {
-            at: At::START,
-            value: Value::Text(text.to_owned()),
-        }
+        Node { at: At::START, value: Value::Text(text.to_owned()) }
     }
 
     #[test]
@@ -251,11 +231,7 @@ mod tests {
     #[test]
     fn times() {
         let check = |time, wanted: Option<u64>| {
-            assert_eq!(
-                parse_duration(&text(time)),
-                wanted.map(Duration::from_secs),
-                "{time}"
-            );
+            assert_eq!(parse_duration(&text(time)), wanted.map(Duration::from_secs), "{time}");
         };
         check("90s", Some(90));
         check("2m", Some(120));

@@ -248,10 +248,7 @@ impl Cell {
 
     /// A cell with a reason.
     pub fn because(state: State, reason: impl Into<String>) -> Cell {
-        Cell {
-            state,
-            reason: Some(reason.into()),
-        }
+        Cell { state, reason: Some(reason.into()) }
     }
 }
 
@@ -266,9 +263,7 @@ impl Summary {
     /// Whether all that is wrong is that machines didn't run.
     pub fn only_machines_missing(&self) -> bool {
         self.failures.is_empty()
-            && self
-                .cells()
-                .all(|cell| !cell.state.is_failure() || cell.state == State::NoVerdict)
+            && self.cells().all(|cell| !cell.state.is_failure() || cell.state == State::NoVerdict)
             && self.cells().any(|cell| cell.state == State::NoVerdict)
     }
 
@@ -284,19 +279,12 @@ impl Summary {
     /// The states that occur, in the order of the legend.
     pub fn states(&self) -> Vec<State> {
         let counts = self.counts();
-        State::ALL
-            .into_iter()
-            .filter(|state| counts.contains_key(state))
-            .collect()
+        State::ALL.into_iter().filter(|state| counts.contains_key(state)).collect()
     }
 
     /// The reasons of all cells; one that holds for several programs on the same kernels is told once.
     pub fn footnotes(&self) -> Vec<Footnote> {
-        let labels: Vec<String> = self
-            .kernels
-            .iter()
-            .map(|kernel| label(&kernel.id).join(" "))
-            .collect();
+        let labels: Vec<String> = self.kernels.iter().map(|kernel| label(&kernel.id).join(" ")).collect();
         let mut notes: Vec<(Footnote, Vec<&Row>)> = Vec::new();
         for row in &self.rows {
             for note in row.footnotes(&labels) {
@@ -306,13 +294,7 @@ impl Summary {
                 }
             }
         }
-        notes
-            .into_iter()
-            .map(|(note, rows)| Footnote {
-                subject: subject(&rows),
-                ..note
-            })
-            .collect()
+        notes.into_iter().map(|(note, rows)| Footnote { subject: subject(&rows), ..note }).collect()
     }
 
     fn cells(&self) -> impl Iterator<Item = &Cell> {
@@ -326,10 +308,7 @@ impl Row {
         let mut notes: Vec<Footnote> = Vec::new();
         for (cell, label) in self.cells.iter().zip(labels) {
             let Some(reason) = &cell.reason else { continue };
-            match notes
-                .iter_mut()
-                .find(|note| note.state == cell.state && note.reason == *reason)
-            {
+            match notes.iter_mut().find(|note| note.state == cell.state && note.reason == *reason) {
                 Some(note) => note.kernels.push(label.clone()),
                 None => notes.push(Footnote {
                     subject: String::new(),
@@ -352,12 +331,10 @@ fn subject(rows: &[&Row]) -> String {
             _ => objects.push((&row.object, vec![&row.program])),
         }
     }
-    let named = objects
-        .into_iter()
-        .map(|(object, programs)| match programs.as_slice() {
-            [""] => object.to_owned(),
-            programs => format!("{object}: {}", programs.join(", ")),
-        });
+    let named = objects.into_iter().map(|(object, programs)| match programs.as_slice() {
+        [""] => object.to_owned(),
+        programs => format!("{object}: {}", programs.join(", ")),
+    });
     named.collect::<Vec<_>>().join("; ")
 }
 
@@ -366,11 +343,7 @@ pub fn label(id: &str) -> [String; 3] {
     let mut parts = id.splitn(4, '/');
     let mut part = || parts.next().unwrap_or_default();
     let (distro, version, arch, release) = (part(), part(), part(), part());
-    [
-        format!("{distro} {version}"),
-        arch.to_owned(),
-        short_release(release),
-    ]
+    [format!("{distro} {version}"), arch.to_owned(), short_release(release)]
 }
 
 /// The release up to the first word: `6.1.0-50-cloud-amd64` is `6.1.0-50`.
@@ -380,11 +353,7 @@ fn short_release(release: &str) -> String {
         .find(|(_, c)| !(c.is_ascii_digit() || ".-".contains(*c)))
         .map_or(release.len(), |(index, _)| index);
     let short = release[..end].trim_end_matches(['-', '.']);
-    if short.is_empty() {
-        release.to_owned()
-    } else {
-        short.to_owned()
-    }
+    if short.is_empty() { release.to_owned() } else { short.to_owned() }
 }
 
 #[cfg(test)]
@@ -412,10 +381,7 @@ pub(crate) mod tests {
                     "debian/12/arm64/6.1.0-50-cloud-arm64",
                     Checked::Host("arm64 is not booted here".into()),
                 ),
-                kernel(
-                    "debian/12/x86_64/6.1.0-50-cloud-amd64",
-                    Checked::Booted("libbpf 1.7.0, tcg".into()),
-                ),
+                kernel("debian/12/x86_64/6.1.0-50-cloud-amd64", Checked::Booted("libbpf 1.7.0, tcg".into())),
             ],
             rows: vec![
                 row("opens", "enter", [Cell::of(State::Host), Cell::of(State::Ok)]),
@@ -444,14 +410,8 @@ pub(crate) mod tests {
     #[test]
     fn labels_are_short() {
         let check = |id, wanted: [&str; 3]| assert_eq!(label(id), wanted.map(str::to_owned), "{id}");
-        check(
-            "debian/12/x86_64/6.1.0-50-cloud-amd64",
-            ["debian 12", "x86_64", "6.1.0-50"],
-        );
-        check(
-            "debian/13/arm64/6.12.107+deb13-cloud-arm64",
-            ["debian 13", "arm64", "6.12.107"],
-        );
+        check("debian/12/x86_64/6.1.0-50-cloud-amd64", ["debian 12", "x86_64", "6.1.0-50"]);
+        check("debian/13/arm64/6.12.107+deb13-cloud-arm64", ["debian 13", "arm64", "6.12.107"]);
         check("android/12/arm64/generic", ["android 12", "arm64", "generic"]);
     }
 
@@ -466,10 +426,7 @@ pub(crate) mod tests {
         let notes = more.footnotes();
         assert_eq!(notes.len(), 1, "{notes:#?}");
         assert_eq!(notes[0].subject, "opens: exit_fentry, exit_fexit; tcp: connect");
-        assert_eq!(
-            notes[0].kernels,
-            ["debian 12 arm64 6.1.0-50", "debian 12 x86_64 6.1.0-50"]
-        );
+        assert_eq!(notes[0].kernels, ["debian 12 arm64 6.1.0-50", "debian 12 x86_64 6.1.0-50"]);
     }
 
     #[test]

@@ -45,9 +45,7 @@ pub struct Verified {
 
 /// The BTF that a user's loader finds in the package for this kernel.
 fn packaged_btf<'a>(subject: Subject<'a>) -> Result<(&'a [u8], &'a [u8]), Failure> {
-    let Subject {
-        id, content, bundle, ..
-    } = subject;
+    let Subject { id, content, bundle, .. } = subject;
     let mut query = Query::new(packaging::arch(id.arch()), id.release()).os(id.distro(), id.version());
     query.build_id = content.build_id.clone();
     let hit = bundle.index().resolve(&query).map_err(Failure::new)?;
@@ -80,9 +78,7 @@ pub fn lacks() -> Option<String> {
             "this btfpipe was built without the guest program that runs in the machines; {help}"
         ));
     }
-    vmtest::qemu::find(vmtest::Arch::X86_64)
-        .err()
-        .map(|missing| missing.to_string())
+    vmtest::qemu::find(vmtest::Arch::X86_64).err().map(|missing| missing.to_string())
 }
 
 /// Boots the kernel, and has libbpf relocate and load every object with the packaged BTF. `fell_back` hears when the
@@ -110,25 +106,13 @@ fn boot(
     fell_back: &dyn Fn(vmtest::Accel, &str),
 ) -> Result<VmReport, Failure> {
     let (btf, _) = packaged_btf(subject)?;
-    let checks: Vec<Check> = subject
-        .set
-        .programs
-        .iter()
-        .map(|program| check(program, btf))
-        .collect();
-    let folder = tempfile::Builder::new()
-        .prefix("vm-")
-        .tempdir_in(work)
-        .map_err(Failure::new)?;
+    let checks: Vec<Check> = subject.set.programs.iter().map(|program| check(program, btf)).collect();
+    let folder = tempfile::Builder::new().prefix("vm-").tempdir_in(work).map_err(Failure::new)?;
     let spec = spec(subject, settings, store, folder.path(), checks.len())?;
     let names: Vec<String> = checks.iter().map(|check| check.object.clone()).collect();
     let total = names.len() as u64;
     Ok(vmtest::run(&spec, &checks, &mut |event| match event {
-        VmEvent::Accel {
-            accel,
-            reason,
-            fallback,
-        } => {
+        VmEvent::Accel { accel, reason, fallback } => {
             task.moved(0, None, format!("{accel}: {reason}"));
             if fallback {
                 fell_back(accel, &reason);
@@ -150,22 +134,14 @@ fn boot(
 
 fn check(program: &Program, btf: &[u8]) -> Check {
     let object = &program.object;
-    let ids = object
-        .relos()
-        .iter()
-        .filter(|relo| relo.relo.kind == ReloKind::TargetTypeId as u32);
+    let ids = object.relos().iter().filter(|relo| relo.relo.kind == ReloKind::TargetTypeId as u32);
     Check {
         object: program.name.clone(),
         elf: program.elf.clone(),
         btf: btf.to_vec(),
         label: "packaged".to_owned(),
         type_id_insns: ids
-            .map(|relo| {
-                (
-                    object.section_of(relo).to_owned(),
-                    relo.relo.insn_off / relo_core::INSN_LEN as u32,
-                )
-            })
+            .map(|relo| (object.section_of(relo).to_owned(), relo.relo.insn_off / relo_core::INSN_LEN as u32))
             .collect(),
     }
 }
@@ -179,9 +155,7 @@ fn spec(
     checks: usize,
 ) -> Result<VmSpec, Failure> {
     let get = |digest| -> Result<Vec<u8>, Failure> {
-        store
-            .get(digest)?
-            .ok_or_else(|| Failure::new("the store lost the boot image; run again"))
+        store.get(digest)?.ok_or_else(|| Failure::new("the store lost the boot image; run again"))
     };
     let boot = get(&subject.content.boot.sha256)?;
     let unpacked = image::unpack(&boot).map_err(Failure::new)?;
@@ -211,10 +185,7 @@ fn spec(
 fn told(report: &VmReport) -> String {
     match &report.outcome {
         Outcome::Done(verdicts) => {
-            let good = verdicts
-                .iter()
-                .filter(|verdict| !verdict.verdict.is_failure())
-                .count();
+            let good = verdicts.iter().filter(|verdict| !verdict.verdict.is_failure()).count();
             format!("{good} of {} objects good ({})", verdicts.len(), report.accel)
         }
         Outcome::Infra { reason } => format!("NO VERDICT: {reason}"),
@@ -232,10 +203,8 @@ fn verdicts(subject: Subject<'_>, report: &VmReport) -> Verified {
     match &report.outcome {
         Outcome::Done(objects) => {
             let libbpf = report.libbpf.as_deref().unwrap_or("unknown");
-            verified.checked = Checked::Booted(format!(
-                "libbpf {libbpf}, {}: {}",
-                report.accel, report.accel_reason
-            ));
+            verified.checked =
+                Checked::Booted(format!("libbpf {libbpf}, {}: {}", report.accel, report.accel_reason));
             for object in objects {
                 add_cells(object, &mut verified.cells);
             }
@@ -250,26 +219,17 @@ fn verdicts(subject: Subject<'_>, report: &VmReport) -> Verified {
 /// The machine must have run the very kernel that is in the package.
 fn check_release(subject: Subject<'_>, report: &VmReport, verified: &mut Verified) {
     let (wanted, size) = (subject.id.release(), subject.content.btf.size);
-    let other = report
-        .kernel_release
-        .as_deref()
-        .is_some_and(|release| release != wanted)
+    let other = report.kernel_release.as_deref().is_some_and(|release| release != wanted)
         || report.kernel_btf.is_some_and(|seen| seen.size != size);
     if other {
         verified.cells.clear();
         verified.checked = Checked::No;
-        verified.no_verdict = Some(format!(
-            "the machine ran {:?}, not {wanted}",
-            report.kernel_release
-        ));
+        verified.no_verdict = Some(format!("the machine ran {:?}, not {wanted}", report.kernel_release));
     }
 }
 
 fn notes(id: &KernelId, report: &VmReport) -> Vec<String> {
-    let failed = report
-        .attempts
-        .iter()
-        .filter_map(|attempt| attempt.failure.as_ref());
+    let failed = report.attempts.iter().filter_map(|attempt| attempt.failure.as_ref());
     let done = matches!(report.outcome, Outcome::Done(_));
     failed
         .filter(|_| done)
@@ -279,10 +239,7 @@ fn notes(id: &KernelId, report: &VmReport) -> Vec<String> {
 
 fn add_cells(object: &ObjectVerdict, cells: &mut BTreeMap<(String, String), Cell>) {
     if object.programs.is_empty() {
-        let cell = Cell {
-            state: state(object.verdict),
-            reason: object.detail.clone(),
-        };
+        let cell = Cell { state: state(object.verdict), reason: object.detail.clone() };
         cells.insert((object.object.clone(), String::new()), cell);
     }
     for program in &object.programs {
@@ -294,21 +251,14 @@ fn add_cells(object: &ObjectVerdict, cells: &mut BTreeMap<(String, String), Cell
         };
         cells.insert(
             (object.object.clone(), program.program.clone()),
-            Cell {
-                state: state(program.verdict),
-                reason,
-            },
+            Cell { state: state(program.verdict), reason },
         );
     }
 }
 
 /// A verifier's log says what is wrong at its end.
 fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
@@ -343,10 +293,7 @@ mod tests {
 
     #[test]
     fn every_verdict_becomes_a_cell() {
-        let log = (0..40)
-            .map(|n| format!("line {n}"))
-            .collect::<Vec<_>>()
-            .join("\n");
+        let log = (0..40).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n");
         let object = ObjectVerdict {
             object: "o.bpf.o".into(),
             label: "packaged".into(),
@@ -364,10 +311,7 @@ mod tests {
         add_cells(&object, &mut cells);
         let cell = |name: &str| &cells[&("o.bpf.o".to_owned(), name.to_owned())];
         assert_eq!(*cell("a"), Cell::of(State::Ok));
-        assert_eq!(
-            cell("b").reason.as_deref(),
-            Some("fentry programs attach by the kernel's own BTF")
-        );
+        assert_eq!(cell("b").reason.as_deref(), Some("fentry programs attach by the kernel's own BTF"));
         assert_eq!(cell("c").reason.as_ref().unwrap().lines().count(), 12);
         assert!(cell("c").reason.as_ref().unwrap().ends_with("line 39"));
         assert_eq!(*cell("d"), Cell::because(State::Mismatch, "mismatch"));

@@ -63,22 +63,9 @@ impl<'a> Works<'a> {
         work: &'a Path,
         kernels: &Kernels,
     ) -> Works<'a> {
-        let sets = kernels
-            .chosen
-            .keys()
-            .map(|id| (id.arch(), OnceLock::new()))
-            .collect();
+        let sets = kernels.chosen.keys().map(|id| (id.arch(), OnceLock::new())).collect();
         let taken = Mutex::new(kernels.chosen.keys().cloned().collect());
-        Works {
-            project,
-            options,
-            tools,
-            store,
-            work,
-            sets,
-            answers: Mutex::default(),
-            taken,
-        }
+        Works { project, options, tools, store, work, sets, answers: Mutex::default(), taken }
     }
 
     /// All kernels; one that fails costs the others nothing. `minimize` is off for `btfpipe lock`.
@@ -106,27 +93,18 @@ impl<'a> Works<'a> {
     pub(crate) fn set(&self, arch: Arch) -> Option<&ProgramSet> {
         let set = self.sets.get(&arch)?;
         Some(set.get_or_init(|| {
-            let task = self
-                .tools
-                .events
-                .begin(Phase::Compile, format!("programs for {arch}"));
+            let task = self.tools.events.begin(Phase::Compile, format!("programs for {arch}"));
             let compile = |path: &Path, arch| {
                 task.moved(0, None, path.display().to_string());
                 (self.tools.compile)(path, arch)
             };
             let (programs, unusable) = programs::open(&self.project.programs, arch, &compile);
             for bad in &unusable {
-                self.tools
-                    .events
-                    .warn(format!("{} for {arch}: {}", bad.what, bad.reason));
+                self.tools.events.warn(format!("{} for {arch}: {}", bad.what, bad.reason));
             }
             let relos: usize = programs.iter().map(|program| program.object.relos().len()).sum();
             task.done(format!("{} objects, {relos} relocations", programs.len()));
-            ProgramSet {
-                arch,
-                programs,
-                unusable,
-            }
+            ProgramSet { arch, programs, unusable }
         }))
     }
 
@@ -137,15 +115,9 @@ impl<'a> Works<'a> {
 
     fn one(&self, mut chosen: Chosen, requests: Vec<usize>, minimize: bool) -> Worked {
         // A panic is a bug of ours; it must not take the other kernels with it.
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            self.work_on(&mut chosen, &requests, minimize)
-        }));
+        let result = catch_unwind(AssertUnwindSafe(|| self.work_on(&mut chosen, &requests, minimize)));
         let result = result.unwrap_or_else(|panic| Err(bug(&*panic)));
-        Worked {
-            chosen,
-            requests,
-            result,
-        }
+        Worked { chosen, requests, result }
     }
 
     fn work_on(
@@ -158,9 +130,8 @@ impl<'a> Works<'a> {
         if !minimize {
             return Ok((content, None));
         }
-        let set = self
-            .set(chosen.id.arch())
-            .ok_or_else(|| Failure::new("no programs for its architecture"))?;
+        let set =
+            self.set(chosen.id.arch()).ok_or_else(|| Failure::new("no programs for its architecture"))?;
         let task = self.tools.events.begin(Phase::Minimize, chosen.id.to_string());
         let btf = self.store.get(&content.btf.sha256)?;
         let minimized = btf
@@ -212,35 +183,26 @@ impl<'a> Works<'a> {
         for index in requests {
             let (request, _) = &self.project.requests[*index];
             let answer = answers.entry(*index).or_insert_with(|| {
-                let ask = self
-                    .project
-                    .ask(*index, self.tools.sources, self.work, self.tools.events);
+                let ask = self.project.ask(*index, self.tools.sources, self.work, self.tools.events);
                 ask.map_err(|error| error.to_string())
             });
-            let answer = answer
-                .as_ref()
-                .map_err(|error| Failure::new(format!("gone ({reason}), and {error}")))?;
+            let answer =
+                answer.as_ref().map_err(|error| Failure::new(format!("gone ({reason}), and {error}")))?;
             let mut taken = locked(&self.taken);
             let found = locking::replacement(lost, &taken, request, answer).map_err(Failure::new)?;
             if let Some(found) = found {
                 taken.insert(found.id.clone());
-                self.tools
-                    .events
-                    .warn(format!("{id} is gone ({reason}); taking {} instead", found.id));
+                self.tools.events.warn(format!("{id} is gone ({reason}); taking {} instead", found.id));
                 return Ok(found);
             }
         }
-        Err(Failure::new(format!(
-            "gone ({reason}), and the source has nothing in its place"
-        )))
+        Err(Failure::new(format!("gone ({reason}), and the source has nothing in its place")))
     }
 }
 
 fn bug(panic: &(dyn std::any::Any + Send)) -> Failure {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     Failure {
         code: Code::Bug,
         message: format!("a bug in btfpipe, please report it: {}", text.unwrap_or("panic")),

@@ -73,10 +73,7 @@ fn message_of(error: &serde_saphyr::Error) -> String {
 
 fn at_of(location: Location) -> At {
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).max(1);
-    At {
-        line: number(location.line()),
-        column: number(location.column()),
-    }
+    At { line: number(location.line()), column: number(location.column()) }
 }
 
 impl Node {
@@ -139,12 +136,7 @@ impl Node {
     /// The mapping's fields, or a problem.
     pub fn fields<'a>(&'a self, what: &'a str, problems: &mut Problems) -> Option<Fields<'a>> {
         match &self.value {
-            Value::Map(entries) => Some(Fields {
-                what,
-                at: self.at,
-                entries,
-                asked: Vec::new(),
-            }),
+            Value::Map(entries) => Some(Fields { what, at: self.at, entries, asked: Vec::new() }),
             _ => {
                 problems.add(self.wrong(what, "a mapping"));
                 None
@@ -183,9 +175,7 @@ impl Node {
             Value::Text(text) => text.as_str().into(),
             Value::List(nodes) => nodes.iter().map(Node::to_json).collect(),
             Value::Map(entries) => {
-                let pairs = entries
-                    .iter()
-                    .map(|(key, node)| (key.text.clone(), node.to_json()));
+                let pairs = entries.iter().map(|(key, node)| (key.text.clone(), node.to_json()));
                 serde_json::Value::Object(pairs.collect())
             }
         }
@@ -197,9 +187,9 @@ impl Node {
         for part in pointer.split('/').skip(1) {
             let next = match &here.value {
                 Value::List(nodes) => part.parse::<usize>().ok().and_then(|index| nodes.get(index)),
-                Value::Map(entries) => entries
-                    .iter()
-                    .find_map(|(key, node)| (key.text == part).then_some(node)),
+                Value::Map(entries) => {
+                    entries.iter().find_map(|(key, node)| (key.text == part).then_some(node))
+                }
                 Value::Null | Value::Boolean(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) => {
                     None
                 }
@@ -248,9 +238,7 @@ impl<'a> Fields<'a> {
     /// The value of `key` if it is there.
     pub fn optional(&mut self, key: &'static str) -> Option<&'a Node> {
         self.asked.push(key);
-        self.entries
-            .iter()
-            .find_map(|(name, node)| (name.text == key).then_some(node))
+        self.entries.iter().find_map(|(name, node)| (name.text == key).then_some(node))
     }
 
     /// Reports every key that nobody asked for.
@@ -264,20 +252,14 @@ impl<'a> Fields<'a> {
     }
 
     fn misspelt(&self, key: &str) -> Option<&'a Key> {
-        self.entries
-            .iter()
-            .map(|(name, _)| name)
-            .find(|name| crate::problem::is_close(&name.text, key))
+        self.entries.iter().map(|(name, _)| name).find(|name| crate::problem::is_close(&name.text, key))
     }
 }
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Node {
-            at: at_of(spanned.referenced),
-            value: spanned.value,
-        })
+        Ok(Node { at: at_of(spanned.referenced), value: spanned.value })
     }
 }
 
@@ -339,10 +321,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = pairs.next_key::<Spanned<String>>()? {
-            let key = Key {
-                at: at_of(key.referenced),
-                text: key.value,
-            };
+            let key = Key { at: at_of(key.referenced), text: key.value };
             entries.push((key, pairs.next_value::<Node>()?));
         }
         Ok(Value::Map(entries))
@@ -385,25 +364,11 @@ mod tests {
 
     #[test]
     fn what_blows_up_is_refused() {
-        for text in [
-            "a: 1\na: 2\n",
-            "a: [1\n",
-            "a:\n\t- b\n",
-            "a: 1\n---\nb: 2\n",
-            &"[".repeat(20_000),
-            "",
-        ] {
+        for text in ["a: 1\na: 2\n", "a: [1\n", "a:\n\t- b\n", "a: 1\n---\nb: 2\n", &"[".repeat(20_000), ""] {
             let start: String = text.chars().take(20).collect();
             let outcome = parse(text);
             assert!(
-                matches!(
-                    &outcome,
-                    Err(_)
-                        | Ok(Node {
-                            value: Value::Null,
-                            ..
-                        })
-                ),
+                matches!(&outcome, Err(_) | Ok(Node { value: Value::Null, .. })),
                 "{start:?}: {outcome:?}"
             );
         }

@@ -20,29 +20,19 @@ fn clang() -> Option<Clang> {
     }
     match Clang::find() {
         Ok(clang) if clang.knows_type_matches() => return Some(clang),
-        Ok(clang) => eprintln!(
-            "skipped: {} is too old (Debian package clang-19)",
-            clang.version()
-        ),
+        Ok(clang) => eprintln!("skipped: {} is too old (Debian package clang-19)", clang.version()),
         Err(error) => eprintln!("skipped: {error}"),
     }
     None
 }
 
 fn strict() -> Options {
-    Options {
-        warnings_are_errors: true,
-        ..Options::default()
-    }
+    Options { warnings_are_errors: true, ..Options::default() }
 }
 
 fn sources() -> Vec<PathBuf> {
-    let files = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut sources: Vec<PathBuf> = files
-        .filter(|path| path.to_string_lossy().ends_with(".bpf.c"))
-        .collect();
+    let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut sources: Vec<PathBuf> = files.filter(|path| path.to_string_lossy().ends_with(".bpf.c")).collect();
     sources.sort();
     sources
 }
@@ -55,27 +45,17 @@ fn program(source: &Path) -> String {
 /// The last column of the README's table, by program.
 fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let readme = std::fs::read_to_string(folder().join("README.md")).unwrap();
-    let rows = readme
-        .lines()
-        .skip_while(|line| !line.starts_with("| program |"))
-        .skip(2);
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| program |")).skip(2);
     rows.take_while(|line| line.starts_with('|'))
         .map(|row| {
             let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-            (
-                cells[0].to_owned(),
-                cells[4].split_whitespace().map(str::to_owned).collect(),
-            )
+            (cells[0].to_owned(), cells[4].split_whitespace().map(str::to_owned).collect())
         })
         .collect()
 }
 
 fn kinds(object: &BpfObject) -> BTreeSet<String> {
-    object
-        .relos()
-        .iter()
-        .map(|relo| ReloKind::from_number(relo.relo.kind).unwrap().to_string())
-        .collect()
+    object.relos().iter().map(|relo| ReloKind::from_number(relo.relo.kind).unwrap().to_string()).collect()
 }
 
 #[test]
@@ -84,19 +64,15 @@ fn all_programs_compile_and_the_readme_knows_their_relocations() {
     for arch in Arch::ALL {
         let mut found = BTreeMap::new();
         for source in sources() {
-            let compiled = clang
-                .compile(&source, arch, &strict())
-                .unwrap_or_else(|error| panic!("{error}"));
+            let compiled = clang.compile(&source, arch, &strict()).unwrap_or_else(|error| panic!("{error}"));
             let object = BpfObject::parse(program(&source), &compiled.bytes).unwrap();
             assert!(!object.programs().is_empty(), "{}", source.display());
             found.insert(program(&source), kinds(&object));
         }
         assert_eq!(found, documented(), "{arch}: found, and what README.md says");
         let all: BTreeSet<String> = found.into_values().flatten().collect();
-        let wanted = ReloKind::ALL
-            .iter()
-            .filter(|kind| **kind != ReloKind::TargetTypeId)
-            .map(ReloKind::to_string);
+        let wanted =
+            ReloKind::ALL.iter().filter(|kind| **kind != ReloKind::TargetTypeId).map(ReloKind::to_string);
         assert_eq!(all, wanted.collect(), "{arch}");
     }
 }
@@ -110,44 +86,21 @@ fn bytes_do_not_depend_on_the_folder() {
     let compile = |folder: &Path| -> Compiled {
         let headers = folder.join("headers");
         std::fs::create_dir_all(&headers).unwrap();
-        std::fs::write(
-            headers.join("who.h"),
-            "static const char *who(void) { return __FILE__; }\n",
-        )
-        .unwrap();
+        std::fs::write(headers.join("who.h"), "static const char *who(void) { return __FILE__; }\n").unwrap();
         for file in ["kernel.h", "event.h", "opens.bpf.c"] {
             std::fs::copy(self::folder().join(file), folder.join(file)).unwrap();
         }
         let source = folder.join("opens.bpf.c");
         let text = std::fs::read_to_string(&source).unwrap();
         std::fs::write(&source, format!("#include <who.h>\n{text}\nconst char *me;\nSEC(\"raw_tp/sys_enter\") int f(void *c) {{ me = who(); return 0; }}\n")).unwrap();
-        let options = Options {
-            include: vec![headers],
-            ..strict()
-        };
-        clang
-            .compile(&source, Arch::X86_64, &options)
-            .unwrap_or_else(|error| panic!("{error}"))
+        let options = Options { include: vec![headers], ..strict() };
+        clang.compile(&source, Arch::X86_64, &options).unwrap_or_else(|error| panic!("{error}"))
     };
     let (first, second) = (compile(one.path()), compile(&elsewhere));
     assert_eq!(first.bytes, second.bytes);
-    assert!(
-        second.deps.contains(&elsewhere.join("kernel.h")),
-        "{:?}",
-        second.deps
-    );
-    assert!(
-        second.deps.contains(&elsewhere.join("headers/who.h")),
-        "{:?}",
-        second.deps
-    );
-    assert!(
-        second
-            .deps
-            .contains(&PathBuf::from("/usr/include/bpf/bpf_helpers.h")),
-        "{:?}",
-        second.deps
-    );
+    assert!(second.deps.contains(&elsewhere.join("kernel.h")), "{:?}", second.deps);
+    assert!(second.deps.contains(&elsewhere.join("headers/who.h")), "{:?}", second.deps);
+    assert!(second.deps.contains(&PathBuf::from("/usr/include/bpf/bpf_helpers.h")), "{:?}", second.deps);
     assert_eq!(second.clang_version, clang.version());
 }
 
@@ -172,10 +125,7 @@ fn what_is_wrong_is_said() {
     let check = |name: &str, text: &str, options: &Options, expected: &[&str]| {
         let source = folder.path().join(name);
         std::fs::write(&source, text).unwrap();
-        let error = clang
-            .compile(&source, Arch::X86_64, options)
-            .unwrap_err()
-            .to_string();
+        let error = clang.compile(&source, Arch::X86_64, options).unwrap_err().to_string();
         for part in expected.iter().chain([&name]) {
             assert!(error.contains(part), "{error}");
         }
@@ -189,21 +139,10 @@ fn what_is_wrong_is_said() {
     );
     check("-o.bpf.c", "x", &lax, &["-o.bpf.c:1:1: error"]);
     check("header.bpf.c", "#include <bpf/absent.h>", &lax, &["libbpf-dev"]);
-    check(
-        "warned.bpf.c",
-        "static int f(void) { return 0; }",
-        &strict(),
-        &["-Werror", "unused-function"],
-    );
+    check("warned.bpf.c", "static int f(void) { return 0; }", &strict(), &["-Werror", "unused-function"]);
 
     let source = folder.path().join("warned.bpf.c");
-    assert!(
-        clang
-            .compile(&source, Arch::X86_64, &lax)
-            .unwrap()
-            .warnings
-            .contains("unused-function")
-    );
+    assert!(clang.compile(&source, Arch::X86_64, &lax).unwrap().warnings.contains("unused-function"));
     let absent = clang.compile(&folder.path().join("absent.bpf.c"), Arch::X86_64, &lax);
     assert!(matches!(absent, Err(Error::NoFile(_))), "{absent:?}");
 }
@@ -215,18 +154,10 @@ fn definitions_reach_the_program() {
     let source = folder.path().join("a.bpf.c");
     std::fs::write(&source, "int A = VALUE;\n").unwrap();
     let compile = |value: &str| {
-        let options = Options {
-            defines: vec![format!("VALUE={value}")],
-            ..strict()
-        };
+        let options = Options { defines: vec![format!("VALUE={value}")], ..strict() };
         clang.compile(&source, Arch::X86_64, &options).unwrap()
     };
     assert_eq!(compile("1"), compile("1"));
     assert_ne!(compile("1").bytes, compile("2").bytes);
-    assert!(
-        compile("1")
-            .command
-            .iter()
-            .any(|argument| argument == "-D__TARGET_ARCH_x86")
-    );
+    assert!(compile("1").command.iter().any(|argument| argument == "-D__TARGET_ARCH_x86"));
 }

@@ -49,11 +49,7 @@ impl<'a> Job<'a> {
         self.run
             .cachedir
             .clone()
-            .or_else(|| {
-                env::var_os("BTFPIPE_CACHE")
-                    .filter(|path| !path.is_empty())
-                    .map(PathBuf::from)
-            })
+            .or_else(|| env::var_os("BTFPIPE_CACHE").filter(|path| !path.is_empty()).map(PathBuf::from))
             .unwrap_or_else(|| self.run.tmpdir.clone())
     }
 

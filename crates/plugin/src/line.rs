@@ -53,11 +53,7 @@ impl PluginMessage {
 
 fn parse<T: DeserializeOwned>(line: &str, known: &[&str]) -> Result<T, LineError> {
     let value: Value = serde_json::from_str(line).map_err(|_| LineError::NotAMessage)?;
-    let kind = value
-        .get("type")
-        .and_then(Value::as_str)
-        .ok_or(LineError::NotAMessage)?
-        .to_owned();
+    let kind = value.get("type").and_then(Value::as_str).ok_or(LineError::NotAMessage)?.to_owned();
     if !known.contains(&kind.as_str()) {
         return Err(LineError::UnknownType(kind));
     }
@@ -87,12 +83,7 @@ mod tests {
     }
 
     fn check_error(line: &str, expected: &str) {
-        assert!(
-            PluginMessage::parse(line)
-                .unwrap_err()
-                .to_string()
-                .starts_with(expected)
-        );
+        assert!(PluginMessage::parse(line).unwrap_err().to_string().starts_with(expected));
     }
 
     #[test]
@@ -143,14 +134,8 @@ mod tests {
         check_error("[1]", "not a JSON object");
         check_error(r#"{"id":1}"#, "not a JSON object");
         check_error(r#"{"type":"dance","id":1}"#, "unknown message type \"dance\"");
-        check_error(
-            r#"{"type":"progress","id":"x"}"#,
-            "wrong \"progress\" message: invalid type",
-        );
-        check_error(
-            r#"{"type":"result","id":1,"status":"maybe"}"#,
-            "wrong \"result\" message",
-        );
+        check_error(r#"{"type":"progress","id":"x"}"#, "wrong \"progress\" message: invalid type");
+        check_error(r#"{"type":"result","id":1,"status":"maybe"}"#, "wrong \"result\" message");
     }
 
     #[test]

@@ -136,11 +136,7 @@ mod tests {
     #[test]
     fn durations() {
         let check = |text, seconds: Option<f64>| {
-            assert_eq!(
-                parse_duration(text),
-                seconds.map(Duration::from_secs_f64),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), seconds.map(Duration::from_secs_f64), "{text}");
         };
         check("5m", Some(300.0));
         check("90s", Some(90.0));

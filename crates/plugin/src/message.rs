@@ -319,12 +319,7 @@ pub struct At {
 impl Failure {
     /// A failure of class `class`.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Failure {
-            class,
-            message: message.into(),
-            help: None,
-            at: None,
-        }
+        Failure { class, message: message.into(), help: None, at: None }
     }
 
     /// The configuration or the input is wrong.

@@ -18,11 +18,7 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have ended before the call above.
-            if getppid() == Some(parent) {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
+            if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         })
     }
 }
@@ -38,9 +34,7 @@ mod tests {
     fn a_child_ends_with_the_thread_that_started_it() {
         let start = || {
             let mut command = Command::new("sleep");
-            die_with_parent(command.arg("60").stdout(Stdio::piped()))
-                .spawn()
-                .unwrap()
+            die_with_parent(command.arg("60").stdout(Stdio::piped())).spawn().unwrap()
         };
         let mut child = thread::spawn(start).join().unwrap();
         // The pipe's other end closes with the child; without the signal this would take a minute.

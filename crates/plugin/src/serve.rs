@@ -20,10 +20,7 @@ pub fn serve_source(name: &str, version: &str, source: &impl Source) -> ExitCode
         eprintln!("{name} {version}: a plugin of btfpipe; it takes no arguments and speaks btfpipe-plugin/1");
         return ExitCode::from(2);
     }
-    let identity = Identity {
-        name: name.to_owned(),
-        version: version.to_owned(),
-    };
+    let identity = Identity { name: name.to_owned(), version: version.to_owned() };
     match serve(io::stdin(), io::stdout(), identity, source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -97,9 +94,7 @@ fn answer_hello(hello: &Hello, identity: &Identity) -> Result<PluginMessage, Str
 /// A request that can't be read is answered if it has an id; anything else is ignored, as later versions may add it.
 fn answer_error(out: &Mutex<impl Write + Send + 'static>, error: &LineError) {
     match error {
-        LineError::Malformed {
-            kind, id: Some(id), ..
-        } if kind == "run" => {
+        LineError::Malformed { kind, id: Some(id), .. } if kind == "run" => {
             let outcome = Outcome::Error(Failure::tool(error.to_string()));
             send(out, &PluginMessage::Result(RunResult { id: *id, outcome }));
         }
@@ -109,24 +104,18 @@ fn answer_error(out: &Mutex<impl Write + Send + 'static>, error: &LineError) {
 
 fn act(job: &Job<'_>, run: &Run, source: &impl Source) -> Result<Success, Failure> {
     match run.step.as_str() {
-        RESOLVE => Ok(Success {
-            kernels: source.resolve(job, &run.config)?,
-            ..Success::default()
-        }),
-        FETCH => Ok(Success {
-            outputs: source.fetch(job, &parse_kernel(&run.config)?)?,
-            ..Success::default()
-        }),
+        RESOLVE => Ok(Success { kernels: source.resolve(job, &run.config)?, ..Success::default() }),
+        FETCH => {
+            Ok(Success { outputs: source.fetch(job, &parse_kernel(&run.config)?)?, ..Success::default() })
+        }
         other => Err(Failure::user(format!("no step \"{other}\""))
             .help(format!("a source plugin does \"{RESOLVE}\" and \"{FETCH}\""))),
     }
 }
 
 fn parse_kernel(config: &Value) -> Result<SourceKernel, Failure> {
-    let kernel = config
-        .get("kernel")
-        .cloned()
-        .ok_or_else(|| Failure::user("no \"kernel\" to fetch").at("/kernel"))?;
+    let kernel =
+        config.get("kernel").cloned().ok_or_else(|| Failure::user("no \"kernel\" to fetch").at("/kernel"))?;
     serde_json::from_value(kernel)
         .map_err(|error| Failure::user(format!("wrong \"kernel\": {error}")).at("/kernel"))
 }
@@ -143,11 +132,7 @@ mod tests {
     impl Source for Fake {
         fn validate(&self, config: &Value) -> Vec<Problem> {
             let message = format!("{config}");
-            vec![Problem {
-                path: "/a".into(),
-                message,
-                help: None,
-            }]
+            vec![Problem { path: "/a".into(), message, help: None }]
         }
 
         fn resolve(&self, job: &Job<'_>, config: &Value) -> Result<Vec<SourceKernel>, Failure> {
@@ -156,21 +141,14 @@ mod tests {
             if config.is_null() {
                 return Err(Failure::user("no config").help("write one").at("/"));
             }
-            Ok(vec![SourceKernel {
-                id: "d/1/arm64/5".into(),
-                packages: Vec::new(),
-                with: BTreeMap::new(),
-            }])
+            Ok(vec![SourceKernel { id: "d/1/arm64/5".into(), packages: Vec::new(), with: BTreeMap::new() }])
         }
 
         fn fetch(&self, job: &Job<'_>, kernel: &SourceKernel) -> Result<Vec<Output>, Failure> {
             if kernel.id == "gone" {
                 return Err(Failure::new(Class::Gone, "gone"));
             }
-            Ok(vec![Output {
-                name: kernel.id.clone(),
-                path: job.run().outdir.join("x"),
-            }])
+            Ok(vec![Output { name: kernel.id.clone(), path: job.run().outdir.join("x") }])
         }
     }
 
@@ -188,10 +166,7 @@ mod tests {
 
     fn converse(host: &str) -> (Result<(), String>, String) {
         let out = Shared::default();
-        let identity = Identity {
-            name: "fake".into(),
-            version: "1".into(),
-        };
+        let identity = Identity { name: "fake".into(), version: "1".into() };
         let result = serve(io::Cursor::new(host.to_owned()), out.clone(), identity, &Fake);
         let said = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
         (result, said)
@@ -263,14 +238,8 @@ mod tests {
 
     #[test]
     fn what_it_does_not_know_is_ignored() {
-        check(
-            "garbage\n{\"type\":\"dance\"}\n{\"type\":\"cancel\",\"id\":1}\n",
-            &[],
-        );
-        check(
-            "{\"type\":\"shutdown\"}\n{\"type\":\"validate\",\"id\":1,\"config\":1}\n",
-            &[],
-        );
+        check("garbage\n{\"type\":\"dance\"}\n{\"type\":\"cancel\",\"id\":1}\n", &[]);
+        check("{\"type\":\"shutdown\"}\n{\"type\":\"validate\",\"id\":1,\"config\":1}\n", &[]);
     }
 
     #[test]
@@ -285,10 +254,7 @@ mod tests {
     fn another_protocol_is_refused() {
         let (result, said) =
             converse("{\"type\":\"hello\",\"protocols\":[2],\"host\":{\"name\":\"h\",\"version\":\"9\"}}\n");
-        assert_eq!(
-            result.unwrap_err(),
-            "fake 1 speaks protocol 1, h 9 speaks [2]; use versions that match"
-        );
+        assert_eq!(result.unwrap_err(), "fake 1 speaks protocol 1, h 9 speaks [2]; use versions that match");
         assert_eq!(said, "");
     }
 
@@ -296,10 +262,7 @@ mod tests {
     fn a_cancelled_action_knows() {
         let cancelled = AtomicU64::new(0);
         let out = Mutex::new(Vec::new());
-        let run = Run {
-            id: 3,
-            ..Run::default()
-        };
+        let run = Run { id: 3, ..Run::default() };
         let job = Job::new(&run, &out, &cancelled);
         assert!(!job.is_cancelled());
         cancelled.store(3, Ordering::Relaxed);

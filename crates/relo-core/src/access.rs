@@ -28,25 +28,13 @@ impl LocalSpec {
                 return Err(bad("it names no enumerator"));
             }
             let name = root.enumerator(index).map_err(ReloError::local)?.name;
-            spec.accessors.push(Accessor {
-                type_id: root.id(),
-                index,
-                name: Some(name),
-            });
+            spec.accessors.push(Accessor { type_id: root.id(), index, name: Some(name) });
             return Ok(LocalSpec(spec));
         }
-        spec.accessors.push(Accessor {
-            type_id: root.id(),
-            index,
-            name: None,
-        });
+        spec.accessors.push(Accessor { type_id: root.id(), index, name: None });
         let size = btf.size_of(root.id()).map_err(ReloError::local)?;
         spec.advance(index, size)?;
-        let mut path = Path {
-            btf,
-            spec,
-            at: root.id(),
-        };
+        let mut path = Path { btf, spec, at: root.id() };
         for step in 1..path.spec.raw.len() {
             path.follow(path.spec.raw[step])?.map_err(bad)?;
         }
@@ -62,12 +50,8 @@ impl Spec {
 
     /// Adds `count` times `bits` to the offset. libbpf lets the sum wrap at 32 bits; that is never what was meant.
     pub(crate) fn advance_bits(&mut self, count: u64, bits: u64) -> Result<(), ReloError> {
-        let sum = count
-            .checked_mul(bits)
-            .and_then(|more| more.checked_add(u64::from(self.bit_offset)));
-        self.bit_offset = sum
-            .and_then(|sum| u32::try_from(sum).ok())
-            .ok_or(ReloError::OffsetTooLarge)?;
+        let sum = count.checked_mul(bits).and_then(|more| more.checked_add(u64::from(self.bit_offset)));
+        self.bit_offset = sum.and_then(|sum| u32::try_from(sum).ok()).ok_or(ReloError::OffsetTooLarge)?;
         Ok(())
     }
 }
@@ -108,11 +92,7 @@ impl Path<'_> {
             if ty.string(member.name).map_err(ReloError::local)?.is_empty() {
                 return Ok(Err("it names a member with an empty name"));
             }
-            self.spec.accessors.push(Accessor {
-                type_id: ty.id(),
-                index,
-                name: Some(member.name),
-            });
+            self.spec.accessors.push(Accessor { type_id: ty.id(), index, name: Some(member.name) });
         }
         self.at = member.type_id;
         Ok(Ok(()))
@@ -125,11 +105,7 @@ impl Path<'_> {
         if !flexible && index >= array.len {
             return Ok(Err("it goes beyond the end of an array"));
         }
-        self.spec.accessors.push(Accessor {
-            type_id: element,
-            index,
-            name: None,
-        });
+        self.spec.accessors.push(Accessor { type_id: element, index, name: None });
         self.at = element;
         let size = self.btf.size_of(element).map_err(ReloError::local)?;
         self.spec.advance(index, size)?;
@@ -141,11 +117,9 @@ impl Path<'_> {
 /// by its name (libbpf: `is_flex_arr`).
 pub(crate) fn is_flexible(btf: &Btf<'_>, last: Option<&Accessor>, array: Array) -> Result<bool, btf::Error> {
     match last {
-        Some(Accessor {
-            name: Some(_),
-            type_id,
-            index,
-        }) if array.len == 0 => Ok(btf.resolve(*type_id)?.len() == index + 1),
+        Some(Accessor { name: Some(_), type_id, index }) if array.len == 0 => {
+            Ok(btf.resolve(*type_id)?.len() == index + 1)
+        }
         Some(_) | None => Ok(false),
     }
 }
@@ -160,23 +134,17 @@ fn parse_numbers(access: &[u8]) -> Result<Vec<u32>, &'static str> {
         if numbers.len() == MAX_LEN {
             return Err("it has more than 64 parts");
         }
-        let digits = std::str::from_utf8(part)
-            .ok()
-            .filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-        let number = digits
-            .and_then(|digits| digits.parse::<u32>().ok())
-            .filter(|&number| number <= i32::MAX as u32);
+        let digits =
+            std::str::from_utf8(part).ok().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+        let number =
+            digits.and_then(|digits| digits.parse::<u32>().ok()).filter(|&number| number <= i32::MAX as u32);
         numbers.push(number.ok_or("it is not a list of numbers")?);
     }
     Ok(numbers)
 }
 
 fn bad_access(root: TypeId, access: &[u8], problem: &'static str) -> ReloError {
-    ReloError::Access {
-        root,
-        access: String::from_utf8_lossy(access).into_owned(),
-        problem,
-    }
+    ReloError::Access { root, access: String::from_utf8_lossy(access).into_owned(), problem }
 }
 
 #[cfg(test)]
@@ -190,21 +158,9 @@ mod tests {
         };
         check("0", Some(&[0]));
         check("0:12:3", Some(&[0, 12, 3]));
-        for bad in [
-            "",
-            ":",
-            "0:",
-            ":0",
-            "0::1",
-            "-1",
-            "+1",
-            " 1",
-            "1 ",
-            "a",
-            "0:2147483648",
-            "0x1",
-            "4294967296",
-        ] {
+        for bad in
+            ["", ":", "0:", ":0", "0::1", "-1", "+1", " 1", "1 ", "a", "0:2147483648", "0x1", "4294967296"]
+        {
             check(bad, None);
         }
         let long = |parts: usize| vec!["0"; parts].join(":");

@@ -57,11 +57,7 @@ impl Wanted {
         let next = self.names.len() as u32;
         if !name.is_empty() {
             let name = essential_name(name);
-            self.kinds |= if kind.is_any_enum() {
-                bit(Kind::Enum) | bit(Kind::Enum64)
-            } else {
-                bit(kind)
-            };
+            self.kinds |= if kind.is_any_enum() { bit(Kind::Enum) | bit(Kind::Enum64) } else { bit(kind) };
             self.beginnings.add(name);
             self.names.entry(name.to_vec()).or_insert(next);
         }
@@ -96,15 +92,7 @@ impl Wanted {
             if self.has_kind(ty.kind()) && ty.name_off().0 != 0 {
                 let name = ty.name()?;
                 if self.beginnings.may_have(name) {
-                    candidates.look_at(
-                        self,
-                        Seen {
-                            id,
-                            kind: ty.kind(),
-                            name: ty.name_off(),
-                        },
-                        name,
-                    );
+                    candidates.look_at(self, Seen { id, kind: ty.kind(), name: ty.name_off() }, name);
                 }
             }
         }
@@ -161,20 +149,14 @@ impl Beginnings {
     /// The same for a name that ends with a NUL somewhere in the strings; true where it is too near their end.
     #[inline]
     fn may_stand_at(&self, strings: &[u8], offset: StrOff) -> bool {
-        let Some(bytes) = strings
-            .get(offset.0 as usize..)
-            .and_then(|rest| rest.first_chunk::<4>())
-        else {
+        let Some(bytes) = strings.get(offset.0 as usize..).and_then(|rest| rest.first_chunk::<4>()) else {
             return true;
         };
         let word = u32::from_le_bytes(*bytes);
         // The lowest bit set here is the top bit of the first zero byte; what stands behind it is another string.
         let zero = word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080;
-        let within = if zero == 0 {
-            word
-        } else {
-            word & ((zero & zero.wrapping_neg()) >> 7).wrapping_sub(1)
-        };
+        let within =
+            if zero == 0 { word } else { word & ((zero & zero.wrapping_neg()) >> 7).wrapping_sub(1) };
         self.has(Self::slot(within))
     }
 
@@ -187,10 +169,7 @@ impl Beginnings {
     fn bit(name: &[u8]) -> usize {
         Self::slot(match name.first_chunk::<4>() {
             Some(bytes) => u32::from_le_bytes(*bytes),
-            None => name
-                .iter()
-                .rev()
-                .fold(0, |bits, &byte| bits << 8 | u32::from(byte)),
+            None => name.iter().rev().fold(0, |bits, &byte| bits << 8 | u32::from(byte)),
         })
     }
 
@@ -227,10 +206,7 @@ impl<'t> Target<'t> {
         modules: &[TargetBtf<'t>],
         wanted: &'t Wanted,
     ) -> Result<Target<'t>, ReloError> {
-        let mut btfs = vec![TargetBtf {
-            module: None,
-            btf: vmlinux,
-        }];
+        let mut btfs = vec![TargetBtf { module: None, btf: vmlinux }];
         btfs.extend_from_slice(modules);
         let mut found = vec![found];
         for module in modules {
@@ -247,10 +223,7 @@ impl<'t> Target<'t> {
     /// Where a type stands that one of the BTFs refers to: ids below a module's first one are those of vmlinux.
     pub(crate) fn place(&self, btf: u32, id: TypeId) -> Candidate {
         let own = id >= self.btfs[btf as usize].btf.first_id();
-        Candidate {
-            btf: if own { btf } else { 0 },
-            id,
-        }
+        Candidate { btf: if own { btf } else { 0 }, id }
     }
 
     /// The BTF of a candidate.
@@ -278,17 +251,12 @@ impl<'t> Target<'t> {
             return Ok(Vec::new());
         };
         let in_btf = |btf: usize| {
-            let fits = self.found[btf].0[slot]
-                .iter()
-                .filter(|(kind, _)| kinds_compatible(*kind, root.kind()));
+            let fits =
+                self.found[btf].0[slot].iter().filter(|(kind, _)| kinds_compatible(*kind, root.kind()));
             fits.map(move |&(_, id)| Candidate { btf: btf as u32, id })
         };
         let vmlinux: Vec<Candidate> = in_btf(0).collect();
-        Ok(if vmlinux.is_empty() {
-            (1..self.btfs.len()).flat_map(in_btf).collect()
-        } else {
-            vmlinux
-        })
+        Ok(if vmlinux.is_empty() { (1..self.btfs.len()).flat_map(in_btf).collect() } else { vmlinux })
     }
 }
 

@@ -58,12 +58,7 @@ pub(crate) fn types_compatible(
     target_id: TypeId,
     touched: &Footprint,
 ) -> Result<bool, ReloError> {
-    Exists {
-        local,
-        target,
-        touched,
-    }
-    .compare(local_id, target_id, MAX_DEPTH)
+    Exists { local, target, touched }.compare(local_id, target_id, MAX_DEPTH)
 }
 
 struct Exists<'e> {

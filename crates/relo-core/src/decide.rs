@@ -58,14 +58,8 @@ impl Decider<'_> {
         let local = self.side(self.local, ReloError::local).value(&spec.0);
         if spec.0.kind == ReloKind::LocalTypeId {
             let local = local?;
-            let decision = Decision {
-                target: local.value,
-                ..Decision::nothing(local)
-            };
-            return Ok(Resolved {
-                decision,
-                matches: Vec::new(),
-            });
+            let decision = Decision { target: local.value, ..Decision::nothing(local) };
+            return Ok(Resolved { decision, matches: Vec::new() });
         }
         let mut matches: Vec<TargetSpec> = Vec::new();
         let mut agreed: Option<Decision> = None;
@@ -73,9 +67,8 @@ impl Decider<'_> {
         for &candidate in candidates.iter() {
             let footprint = Footprint::new(watch.is_some());
             let target = self.target.btf(candidate);
-            let result = spec
-                .match_candidate(self.local, target, candidate, &footprint)
-                .and_then(|matched| {
+            let result =
+                spec.match_candidate(self.local, target, candidate, &footprint).and_then(|matched| {
                     let Some(matched) = matched else { return Ok(None) };
                     let decision = self.compare(local.clone()?, &matched)?;
                     Ok(Some((matched, decision)))
@@ -98,10 +91,7 @@ impl Decider<'_> {
         outcome?;
         let decision = match agreed {
             Some(decision) => decision,
-            None => Decision {
-                poison: !spec.0.kind.has_answer_without_match(),
-                ..Decision::nothing(local?)
-            },
+            None => Decision { poison: !spec.0.kind.has_answer_without_match(), ..Decision::nothing(local?) },
         };
         if !matches.is_empty() {
             *candidates = matches.iter().map(|matched| matched.candidate).collect();
@@ -110,12 +100,7 @@ impl Decider<'_> {
     }
 
     fn side<'s>(&self, btf: &'s Btf<'s>, broken: fn(btf::Error) -> ReloError) -> Side<'s> {
-        Side {
-            btf,
-            order: self.order,
-            mode: self.mode,
-            broken,
-        }
+        Side { btf, order: self.order, mode: self.mode, broken }
     }
 
     /// The decision that one match gives.
@@ -194,16 +179,10 @@ fn agree(
     };
     let offsets = (first_spec.spec.bit_offset, next_spec.spec.bit_offset);
     if offsets.0 != offsets.1 {
-        return Err(ReloError::AmbiguousOffset {
-            first: offsets.0,
-            second: offsets.1,
-        });
+        return Err(ReloError::AmbiguousOffset { first: offsets.0, second: offsets.1 });
     }
     if first.poison != next.poison || first.target != next.target {
-        return Err(ReloError::AmbiguousValue {
-            first: first.target,
-            second: next.target,
-        });
+        return Err(ReloError::AmbiguousValue { first: first.target, second: next.target });
     }
     Ok(first)
 }

@@ -107,10 +107,7 @@ impl ReloError {
 
     /// A broken target BTF.
     pub(crate) fn target(error: btf::Error) -> ReloError {
-        ReloError::Btf {
-            side: "target",
-            error,
-        }
+        ReloError::Btf { side: "target", error }
     }
 
     /// A word for machines, stable over versions.

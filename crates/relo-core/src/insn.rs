@@ -35,20 +35,8 @@ impl Insn {
         let (low, high) = (registers & 0x0f, registers >> 4);
         let imm = order.decode([i0, i1, i2, i3]) as i32;
         match order {
-            ByteOrder::Little => Insn {
-                code,
-                dst: low,
-                src: high,
-                off: i16::from_le_bytes([o0, o1]),
-                imm,
-            },
-            ByteOrder::Big => Insn {
-                code,
-                dst: high,
-                src: low,
-                off: i16::from_be_bytes([o0, o1]),
-                imm,
-            },
+            ByteOrder::Little => Insn { code, dst: low, src: high, off: i16::from_le_bytes([o0, o1]), imm },
+            ByteOrder::Big => Insn { code, dst: high, src: low, off: i16::from_be_bytes([o0, o1]), imm },
         }
     }
 
@@ -64,13 +52,7 @@ impl Insn {
 
     /// The call that takes the place of an instruction that can't be relocated (libbpf: `bpf_core_poison_insn`).
     pub fn poison() -> Insn {
-        Insn {
-            code: 0x85,
-            dst: 0,
-            src: 0,
-            off: 0,
-            imm: 0x0bad_2310,
-        }
+        Insn { code: 0x85, dst: 0, src: 0, off: 0, imm: 0x0bad_2310 }
     }
 
     /// The class: the lowest three bits of the code.
@@ -107,10 +89,7 @@ impl Insn {
             8 => 0x18,
             _other => return None,
         };
-        Some(Insn {
-            code: self.code & !0x18 | size,
-            ..self
-        })
+        Some(Insn { code: self.code & !0x18 | size, ..self })
     }
 }
 
@@ -120,24 +99,12 @@ mod tests {
 
     #[test]
     fn both_orders() {
-        let insn = Insn {
-            code: 0x61,
-            dst: 1,
-            src: 10,
-            off: -8,
-            imm: 0x01020304,
-        };
-        assert_eq!(
-            insn.encode(ByteOrder::Little),
-            [0x61, 0xa1, 0xf8, 0xff, 4, 3, 2, 1]
-        );
+        let insn = Insn { code: 0x61, dst: 1, src: 10, off: -8, imm: 0x01020304 };
+        assert_eq!(insn.encode(ByteOrder::Little), [0x61, 0xa1, 0xf8, 0xff, 4, 3, 2, 1]);
         assert_eq!(insn.encode(ByteOrder::Big), [0x61, 0x1a, 0xff, 0xf8, 1, 2, 3, 4]);
         for order in [ByteOrder::Little, ByteOrder::Big] {
             assert_eq!(Insn::decode(insn.encode(order), order), insn);
         }
-        assert_eq!(
-            Insn::poison().encode(ByteOrder::Little),
-            [0x85, 0, 0, 0, 0x10, 0x23, 0xad, 0x0b]
-        );
+        assert_eq!(Insn::poison().encode(ByteOrder::Little), [0x85, 0, 0, 0, 0x10, 0x23, 0xad, 0x0b]);
     }
 }

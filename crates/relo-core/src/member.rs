@@ -25,26 +25,14 @@ impl LocalSpec {
         let kind = self.0.kind;
         let spec = match kind.subject() {
             Subject::Type => {
-                let rule = if kind == ReloKind::TypeMatches {
-                    types_match
-                } else {
-                    types_compatible
-                };
+                let rule = if kind == ReloKind::TypeMatches { types_match } else { types_compatible };
                 let matches = rule(local, self.0.root, target, candidate.id, touched)?;
                 matches.then(|| Spec::new(kind, candidate.id))
             }
             Subject::Enumerator => match_enumerator(&self.0, local, target, candidate.id, touched)?,
             Subject::Field => {
                 let spec = Spec::new(kind, candidate.id);
-                Walk {
-                    local,
-                    target,
-                    spec,
-                    at: candidate.id,
-                    budget: Budget::new(),
-                    touched,
-                }
-                .run(&self.0)?
+                Walk { local, target, spec, at: candidate.id, budget: Budget::new(), touched }.run(&self.0)?
             }
         };
         Ok(spec.map(|spec| TargetSpec { candidate, spec }))
@@ -72,11 +60,7 @@ fn match_enumerator(
         let name = ty.enumerator(index).map_err(ReloError::target)?.name;
         if essential_name(ty.string(name).map_err(ReloError::target)?) == wanted {
             let mut spec = Spec::new(local_spec.kind, root);
-            spec.accessors.push(Accessor {
-                type_id: ty.id(),
-                index,
-                name: Some(name),
-            });
+            spec.accessors.push(Accessor { type_id: ty.id(), index, name: Some(name) });
             spec.raw.push(index);
             return Ok(Some(spec));
         }
@@ -137,11 +121,7 @@ impl Walk<'_> {
             element = self.target.skip(array.element).map_err(ReloError::target)?;
         }
         self.push_raw(index)?;
-        self.spec.accessors.push(Accessor {
-            type_id: element.id(),
-            index,
-            name: None,
-        });
+        self.spec.accessors.push(Accessor { type_id: element.id(), index, name: None });
         self.at = element.id();
         let size = self.target.size_of(element.id()).map_err(ReloError::target)?;
         self.spec.advance(index, size)?;
@@ -152,10 +132,7 @@ impl Walk<'_> {
     fn enter_member(&mut self, accessor: &Accessor, name: StrOff) -> Result<bool, ReloError> {
         let name = self.local.string(name).map_err(ReloError::local)?.to_vec();
         let composite = self.local.resolve(accessor.type_id).map_err(ReloError::local)?;
-        let wanted = composite
-            .member(accessor.index)
-            .map_err(ReloError::local)?
-            .type_id;
+        let wanted = composite.member(accessor.index).map_err(ReloError::local)?.type_id;
         Ok(matches!(self.search(self.at, &name, wanted)?, Found::Compatible))
     }
 
@@ -202,11 +179,7 @@ impl Walk<'_> {
         }
         self.spec.advance_bits(u64::from(member.bit_offset), 1)?;
         self.spec.raw.push(index);
-        self.spec.accessors.push(Accessor {
-            type_id: ty.id(),
-            index,
-            name: Some(member.name),
-        });
+        self.spec.accessors.push(Accessor { type_id: ty.id(), index, name: Some(member.name) });
         self.at = member.type_id;
         Ok(Found::Compatible)
     }

@@ -117,27 +117,14 @@ pub fn minimize_target(
     objects: &[&BpfObject],
     options: MinimizeOptions,
 ) -> Result<MinCoreBtf, MinimizeError> {
-    let full: Vec<Vec<Verdict>> = objects
-        .iter()
-        .map(|object| verdicts(object, target, options.mode))
-        .collect();
+    let full: Vec<Vec<Verdict>> =
+        objects.iter().map(|object| verdicts(object, target, options.mode)).collect();
     let mut used = UsedSet::default();
-    for spec in full
-        .iter()
-        .flatten()
-        .filter_map(|verdict| verdict.marked.as_ref())
-    {
+    for spec in full.iter().flatten().filter_map(|verdict| verdict.marked.as_ref()) {
         used.mark(target, spec)?;
     }
     let watched = BTreeMap::new();
-    let mut minimizer = Minimizer {
-        target,
-        objects,
-        options,
-        full,
-        used,
-        watched,
-    };
+    let mut minimizer = Minimizer { target, objects, options, full, used, watched };
     minimizer.watch_errors()?;
     minimizer.run()
 }
@@ -161,11 +148,7 @@ fn verdicts(object: &BpfObject, target: &Target<'_>, mode: Mode) -> Vec<Verdict>
             (None, Err(error)) => (Err(error.clone()), None),
             (None, Ok(_)) => (Err(ReloError::TooComplex), None),
         };
-        Verdict {
-            decision,
-            insn: step.after.ok(),
-            marked,
-        }
+        Verdict { decision, insn: step.after.ok(), marked }
     };
     (0..object.relos().len()).map(verdict).collect()
 }
@@ -201,10 +184,8 @@ impl Minimizer<'_> {
             let written =
                 written::write(self.target, &self.used, self.options).map_err(MinimizeError::Write)?;
             let differences = self.compare(&written)?;
-            let first = differences
-                .iter()
-                .enumerate()
-                .find_map(|(object, list)| Some((object, list.first()?.relo)));
+            let first =
+                differences.iter().enumerate().find_map(|(object, list)| Some((object, list.first()?.relo)));
             let Some((object, relo)) = first.filter(|_| !self.options.strict_bpftool) else {
                 let proofs = self.proofs(differences);
                 return Ok(MinCoreBtf {
@@ -256,17 +237,11 @@ impl Minimizer<'_> {
         let btf = Arc::new(Btf::parse(&written.bytes).map_err(MinimizeError::Write)?);
         let split =
             |bytes: &'_ Vec<u8>| Btf::parse_split(bytes.clone(), Arc::new((*btf).clone().into_owned()));
-        let splits: Vec<Btf<'static>> = written
-            .modules
-            .iter()
-            .map(split)
-            .collect::<Result<_, _>>()
-            .map_err(MinimizeError::Write)?;
+        let splits: Vec<Btf<'static>> =
+            written.modules.iter().map(split).collect::<Result<_, _>>().map_err(MinimizeError::Write)?;
         let names = self.target.btfs()[1..].iter().map(|module| module.module);
-        let modules: Vec<TargetBtf<'_>> = names
-            .zip(&splits)
-            .map(|(module, btf)| TargetBtf { module, btf })
-            .collect();
+        let modules: Vec<TargetBtf<'_>> =
+            names.zip(&splits).map(|(module, btf)| TargetBtf { module, btf }).collect();
         let target = Target::new(&btf, &modules, self.target.wanted())?;
         let compare_object = |(object, full): (&&BpfObject, &Vec<Verdict>)| {
             let minimized = verdicts(object, &target, self.options.mode);
@@ -291,9 +266,7 @@ impl Minimizer<'_> {
                 .iter()
                 .enumerate()
                 .filter_map(|(relo, verdict)| Some((relo, verdict.decision.clone().err()?)));
-            let watched = self
-                .watched
-                .range((object, TypeId(0))..=(object, TypeId(u32::MAX)));
+            let watched = self.watched.range((object, TypeId(0))..=(object, TypeId(u32::MAX)));
             let is_target_id =
                 |index: &usize| kind_of(self.objects[object], *index) == Some(ReloKind::TargetTypeId);
             ObjectProof {

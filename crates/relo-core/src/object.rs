@@ -58,28 +58,17 @@ impl BpfObject {
             Endianness::Big => ByteOrder::Big,
         };
         let btf = section_data(&file, ".BTF")?.ok_or(ObjectError::NoBtf)?;
-        let btf = Btf::parse(btf.to_vec()).map_err(|error| ObjectError::Btf {
-            section: ".BTF",
-            error,
-        })?;
+        let btf = Btf::parse(btf.to_vec()).map_err(|error| ObjectError::Btf { section: ".BTF", error })?;
         let ext = match section_data(&file, ".BTF.ext")? {
-            Some(data) => BtfExt::parse(data).map_err(|error| ObjectError::Btf {
-                section: ".BTF.ext",
-                error,
-            })?,
+            Some(data) => {
+                BtfExt::parse(data).map_err(|error| ObjectError::Btf { section: ".BTF.ext", error })?
+            }
             None => BtfExt { sections: Vec::new() },
         };
         let (sections, programs) = read_code(&file)?;
         // libbpf's loader takes 8 bytes for every BPF object, whatever its BTF says of `long`.
         let btf = btf.with_pointer_size(PointerSize::Eight);
-        let mut object = BpfObject {
-            name: name.into(),
-            order,
-            btf,
-            sections,
-            programs,
-            relos: Vec::new(),
-        };
+        let mut object = BpfObject { name: name.into(), order, btf, sections, programs, relos: Vec::new() };
         object.relos = object.place_relos(&ext)?;
         Ok(object)
     }
@@ -138,29 +127,17 @@ impl BpfObject {
     fn place_relos(&self, ext: &BtfExt) -> Result<Vec<ObjectRelo>, ObjectError> {
         let mut relos = Vec::with_capacity(ext.len());
         for part in &ext.sections {
-            let name = self.btf.string(part.name).map_err(|error| ObjectError::Btf {
-                section: ".BTF.ext",
-                error,
-            })?;
-            let section = self
-                .sections
-                .iter()
-                .position(|section| section.name.as_bytes() == name);
+            let name = self
+                .btf
+                .string(part.name)
+                .map_err(|error| ObjectError::Btf { section: ".BTF.ext", error })?;
+            let section = self.sections.iter().position(|section| section.name.as_bytes() == name);
             let Some(section) = section else {
-                return Err(ObjectError::NoSuchSection(
-                    String::from_utf8_lossy(name).into_owned(),
-                ));
+                return Err(ObjectError::NoSuchSection(String::from_utf8_lossy(name).into_owned()));
             };
             for &relo in &part.relos {
-                let program = self
-                    .programs
-                    .iter()
-                    .position(|program| program.covers(section, relo.insn_off));
-                relos.push(ObjectRelo {
-                    relo,
-                    section,
-                    program,
-                });
+                let program = self.programs.iter().position(|program| program.covers(section, relo.insn_off));
+                relos.push(ObjectRelo { relo, section, program });
             }
         }
         Ok(relos)
@@ -195,10 +172,7 @@ fn check_machine(file: &object::File<'_>, data: &[u8]) -> Result<(), ObjectError
 
 fn section_data<'f>(file: &object::File<'f>, name: &str) -> Result<Option<&'f [u8]>, ObjectError> {
     match file.section_by_name(name) {
-        Some(section) => section
-            .data()
-            .map(Some)
-            .map_err(|error| ObjectError::Elf(error.to_string())),
+        Some(section) => section.data().map(Some).map_err(|error| ObjectError::Elf(error.to_string())),
         None => Ok(None),
     }
 }
@@ -216,10 +190,7 @@ fn read_code(file: &object::File<'_>) -> Result<(Vec<Section>, Vec<Program>), Ob
             continue;
         }
         let code = section.data().map_err(broken)?.to_vec();
-        for symbol in file
-            .symbols()
-            .filter(|symbol| symbol.section_index() == Some(section.index()))
-        {
+        for symbol in file.symbols().filter(|symbol| symbol.section_index() == Some(section.index())) {
             if symbol.kind() != SymbolKind::Text {
                 continue;
             }
@@ -228,17 +199,9 @@ fn read_code(file: &object::File<'_>) -> Result<(Vec<Section>, Vec<Program>), Ob
             if start.checked_add(size).is_none_or(|end| end > code.len() as u64) {
                 return Err(ObjectError::ProgramOutside(name));
             }
-            programs.push(Program {
-                name,
-                section: sections.len(),
-                start,
-                size,
-            });
+            programs.push(Program { name, section: sections.len(), start, size });
         }
-        sections.push(Section {
-            name: section.name().map_err(broken)?.to_owned(),
-            code,
-        });
+        sections.push(Section { name: section.name().map_err(broken)?.to_owned(), code });
     }
     Ok((sections, programs))
 }

@@ -19,10 +19,7 @@ pub(crate) struct Patched {
 impl Patched {
     /// The bytes in file order.
     pub(crate) fn encode(&self, order: ByteOrder) -> Vec<u8> {
-        self.insns[..self.len]
-            .iter()
-            .flat_map(|insn| insn.encode(order))
-            .collect()
+        self.insns[..self.len].iter().flat_map(|insn| insn.encode(order)).collect()
     }
 }
 
@@ -33,25 +30,13 @@ pub(crate) fn read(code: &[u8], order: ByteOrder) -> Option<Patched> {
         Some(Insn::decode(*bytes, order))
     };
     let first = at(0)?;
-    let nop = Insn {
-        code: 0,
-        dst: 0,
-        src: 0,
-        off: 0,
-        imm: 0,
-    };
+    let nop = Insn { code: 0, dst: 0, src: 0, off: 0, imm: 0 };
     match at(1) {
-        Some(second) if first.is_ldimm64() => Some(Patched {
-            insns: [first, second],
-            len: 2,
-            poisoned: false,
-        }),
+        Some(second) if first.is_ldimm64() => {
+            Some(Patched { insns: [first, second], len: 2, poisoned: false })
+        }
         None if first.is_ldimm64() => None,
-        Some(_) | None => Some(Patched {
-            insns: [first, nop],
-            len: 1,
-            poisoned: false,
-        }),
+        Some(_) | None => Some(Patched { insns: [first, nop], len: 1, poisoned: false }),
     }
 }
 
@@ -70,11 +55,7 @@ pub(crate) fn patch(insn: Patched, decision: &Decision, mode: Mode) -> Result<Pa
 }
 
 fn poison(insn: Patched) -> Patched {
-    Patched {
-        insns: [Insn::poison(); 2],
-        len: insn.len,
-        poisoned: true,
-    }
+    Patched { insns: [Insn::poison(); 2], len: insn.len, poisoned: true }
 }
 
 fn patch_alu(mut insn: Patched, decision: &Decision, mode: Mode) -> Result<Patched, ReloError> {
@@ -113,21 +94,11 @@ fn patch_access(mut insn: Patched, decision: &Decision) -> Result<Patched, ReloE
 
 fn patch_ldimm64(mut insn: Patched, decision: &Decision) -> Result<Patched, ReloError> {
     let [first, second] = insn.insns;
-    let plain_second = Insn { imm: 0, ..second }
-        == Insn {
-            code: 0,
-            dst: 0,
-            src: 0,
-            off: 0,
-            imm: 0,
-        };
+    let plain_second = Insn { imm: 0, ..second } == Insn { code: 0, dst: 0, src: 0, off: 0, imm: 0 };
     if insn.len != 2 || first.src != 0 || first.off != 0 || !plain_second {
         return Err(ReloError::UnexpectedInsn { code: first.code });
     }
-    check_value(
-        decision,
-        u64::from(second.imm as u32) << 32 | u64::from(first.imm as u32),
-    )?;
+    check_value(decision, u64::from(second.imm as u32) << 32 | u64::from(first.imm as u32))?;
     insn.insns[0].imm = decision.target as u32 as i32;
     insn.insns[1].imm = (decision.target >> 32) as u32 as i32;
     Ok(insn)
@@ -135,10 +106,7 @@ fn patch_ldimm64(mut insn: Patched, decision: &Decision) -> Result<Patched, Relo
 
 fn check_value(decision: &Decision, found: u64) -> Result<(), ReloError> {
     if decision.validate && found != decision.local {
-        return Err(ReloError::UnexpectedValue {
-            found,
-            expected: decision.local,
-        });
+        return Err(ReloError::UnexpectedValue { found, expected: decision.local });
     }
     Ok(())
 }

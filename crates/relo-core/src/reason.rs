@@ -105,17 +105,13 @@ pub(crate) fn of(decider: &Decider<'_>, step: &Step) -> Option<Reason> {
     let decision = resolved.decision;
     if !resolved.matches.is_empty() {
         let poisoned = step.after.as_ref().is_ok_and(|insn| insn.poisoned);
-        return poisoned.then_some(Reason::Width {
-            local: decision.local_size,
-            target: decision.target_size,
-        });
+        return poisoned
+            .then_some(Reason::Width { local: decision.local_size, target: decision.target_size });
     }
     match step.candidates.first() {
         // A broken type has been reported as an error already; no reason can be given for it.
         Some(&candidate) => failing_part(decider, local, candidate).ok(),
-        None => Some(Reason::NoType {
-            root: local.0.root_text(decider.local).ok()?,
-        }),
+        None => Some(Reason::NoType { root: local.0.root_text(decider.local).ok()? }),
     }
 }
 
@@ -126,9 +122,7 @@ fn failing_part(
 ) -> Result<Reason, btf::Error> {
     let target = decider.target.btf(candidate);
     match local.0.kind.subject() {
-        Subject::Type => Ok(Reason::IncompatibleType {
-            root: local.0.root_text(decider.local)?,
-        }),
+        Subject::Type => Ok(Reason::IncompatibleType { root: local.0.root_text(decider.local)? }),
         Subject::Enumerator => Ok(Reason::NoEnumerator {
             name: last_name(&local.0, decider.local)?,
             target: type_text(target, candidate.id)?,
@@ -147,18 +141,13 @@ fn failing_accessor(
     let mut reached = candidate.id;
     for len in 1..=local.0.accessors.len() {
         let accessors = local.0.accessors[..len].to_vec();
-        let part = LocalSpec(Spec {
-            accessors,
-            ..local.0.clone()
-        });
+        let part = LocalSpec(Spec { accessors, ..local.0.clone() });
         match part.match_candidate(decider.local, target, candidate, &Footprint::new(false)) {
             Ok(Some(matched)) => reached = end_of(target, &matched.spec)?,
             Ok(None) | Err(_) => return describe(decider, &part.0, target, reached),
         }
     }
-    Ok(Reason::IncompatibleType {
-        root: local.0.root_text(decider.local)?,
-    })
+    Ok(Reason::IncompatibleType { root: local.0.root_text(decider.local)? })
 }
 
 fn describe(
@@ -179,10 +168,7 @@ fn describe(
             local: type_text(decider.local, decider.local.skip(wanted.type_id)?.id())?,
             target: type_text(target, target.skip(found)?.id())?,
         }),
-        None => Ok(Reason::NoMember {
-            path,
-            target: type_text(target, target.skip(reached)?.id())?,
-        }),
+        None => Ok(Reason::NoMember { path, target: type_text(target, target.skip(reached)?.id())? }),
     }
 }
 

@@ -70,9 +70,7 @@ pub struct RecordedRelo {
 /// An error does not end it: what follows is resolved as if the object were not refused.
 pub fn relocate(object: &BpfObject, target: &Target<'_>, mode: Mode) -> Vec<RecordedRelo> {
     let mut relocation = Relocation::new(object, target, mode);
-    (0..object.relos().len())
-        .map(|index| relocation.record(index))
-        .collect()
+    (0..object.relos().len()).map(|index| relocation.record(index)).collect()
 }
 
 /// An object on its way through a target: the candidates narrow, the instructions change.
@@ -96,23 +94,9 @@ pub(crate) struct Step {
 
 impl<'r> Relocation<'r> {
     pub(crate) fn new(object: &'r BpfObject, target: &'r Target<'r>, mode: Mode) -> Relocation<'r> {
-        let decider = Decider {
-            local: object.btf(),
-            order: object.order(),
-            target,
-            mode,
-        };
-        let code = object
-            .sections()
-            .iter()
-            .map(|section| section.code.clone())
-            .collect();
-        Relocation {
-            object,
-            decider,
-            candidates: HashMap::new(),
-            code,
-        }
+        let decider = Decider { local: object.btf(), order: object.order(), target, mode };
+        let code = object.sections().iter().map(|section| section.code.clone()).collect();
+        Relocation { object, decider, candidates: HashMap::new(), code }
     }
 
     /// Resolves and applies the next relocation; they must be taken in order.
@@ -146,9 +130,7 @@ impl<'r> Relocation<'r> {
         if !is_local {
             step.candidates = self.candidates_of(root)?;
         }
-        let local = step
-            .local
-            .insert(LocalSpec::parse(self.object.btf(), &relo.relo)?);
+        let local = step.local.insert(LocalSpec::parse(self.object.btf(), &relo.relo)?);
         let mut narrowed = step.candidates.clone();
         let resolved = self.decider.decide(local, &mut narrowed, watch)?;
         // What libbpf skips narrows nothing.
@@ -170,9 +152,7 @@ impl<'r> Relocation<'r> {
 
     fn read_insn(&self, relo: &ObjectRelo) -> Option<Patched> {
         let at = relo.relo.insn_off as usize;
-        let code = self.code[relo.section]
-            .get(at..)
-            .filter(|_| at.is_multiple_of(INSN_LEN))?;
+        let code = self.code[relo.section].get(at..).filter(|_| at.is_multiple_of(INSN_LEN))?;
         patch::read(code, self.object.order())
     }
 
@@ -195,10 +175,7 @@ impl<'r> Relocation<'r> {
             Err(_) => insn_before.clone(),
         };
         let reason = reason::of(&self.decider, &step);
-        let matches = step
-            .resolved
-            .as_ref()
-            .map_or(0, |resolved| resolved.matches.len());
+        let matches = step.resolved.as_ref().map_or(0, |resolved| resolved.matches.len());
         RecordedRelo {
             index,
             kind: ReloKind::from_number(relo.relo.kind),
@@ -207,9 +184,7 @@ impl<'r> Relocation<'r> {
             outcome: outcome_of(&step),
             reason,
             decision: step.resolved.as_ref().map(|resolved| resolved.decision),
-            target: step
-                .resolved
-                .and_then(|resolved| resolved.matches.into_iter().next()),
+            target: step.resolved.and_then(|resolved| resolved.matches.into_iter().next()),
             local: step.local,
             insn_before,
             insn_after,
@@ -227,7 +202,5 @@ fn outcome_of(step: &Step) -> Outcome {
 }
 
 fn is_local_id(step: &Step) -> bool {
-    step.local
-        .as_ref()
-        .is_some_and(|local| local.0.kind == ReloKind::LocalTypeId)
+    step.local.as_ref().is_some_and(|local| local.0.kind == ReloKind::LocalTypeId)
 }

@@ -27,10 +27,7 @@ pub fn embedded_objects(file: &[u8]) -> Vec<EmbeddedObject<'_>> {
         let rest = &file[offset..];
         match object_len(rest) {
             Some(len) => {
-                found.push(EmbeddedObject {
-                    offset,
-                    bytes: &rest[..len],
-                });
+                found.push(EmbeddedObject { offset, bytes: &rest[..len] });
                 at = offset + len;
             }
             None => at = offset + ELF64.len(),
@@ -43,10 +40,7 @@ pub fn embedded_objects(file: &[u8]) -> Vec<EmbeddedObject<'_>> {
 fn find(file: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     loop {
-        at += file
-            .get(at..)?
-            .windows(ELF64.len())
-            .position(|bytes| bytes == ELF64)?;
+        at += file.get(at..)?.windows(ELF64.len()).position(|bytes| bytes == ELF64)?;
         if is_bpf_header(&file[at..]) {
             return Some(at);
         }
@@ -73,11 +67,7 @@ fn object_len(bytes: &[u8]) -> Option<usize> {
         let field = bytes.get(at..at + len)?;
         let big = file.endianness() == object::Endianness::Big;
         let fold = |value: u64, &byte: &u8| value << 8 | u64::from(byte);
-        Some(if big {
-            field.iter().fold(0, fold)
-        } else {
-            field.iter().rev().fold(0, fold)
-        })
+        Some(if big { field.iter().fold(0, fold) } else { field.iter().rev().fold(0, fold) })
     };
     let table_end = read(0x28, 8)?.checked_add(read(0x3a, 2)?.checked_mul(read(0x3c, 2)?)?)?;
     let section_ends = file.sections().filter_map(|section| {
@@ -102,10 +92,8 @@ mod tests {
     }
 
     fn check(file: &[u8], want: &[(usize, usize)]) {
-        let found: Vec<_> = embedded_objects(file)
-            .iter()
-            .map(|object| (object.offset, object.bytes.len()))
-            .collect();
+        let found: Vec<_> =
+            embedded_objects(file).iter().map(|object| (object.offset, object.bytes.len())).collect();
         assert_eq!(found, want);
     }
 

@@ -48,13 +48,7 @@ pub struct TargetSpec {
 
 impl Spec {
     pub(crate) fn new(kind: ReloKind, root: TypeId) -> Spec {
-        Spec {
-            kind,
-            root,
-            accessors: Vec::new(),
-            raw: Vec::new(),
-            bit_offset: 0,
-        }
+        Spec { kind, root, accessors: Vec::new(), raw: Vec::new(), bit_offset: 0 }
     }
 
     /// The raw spec as an access string: `0:1:2`; `0` for type based kinds.

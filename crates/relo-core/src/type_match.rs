@@ -16,12 +16,7 @@ pub(crate) fn types_match(
     target_id: TypeId,
     touched: &Footprint,
 ) -> Result<bool, ReloError> {
-    let matcher = Matcher {
-        local,
-        target,
-        budget: Budget::new(),
-        touched,
-    };
+    let matcher = Matcher { local, target, budget: Budget::new(), touched };
     matcher.compare(local_id, target_id, false, MAX_DEPTH)
 }
 

@@ -32,10 +32,7 @@ enum Reach {
 impl UsedSet {
     /// The kept types of one BTF of the target, ascending by id.
     pub(crate) fn types_of(&self, btf: u32) -> impl Iterator<Item = (TypeId, &BTreeSet<u32>)> {
-        let all = Candidate { btf, id: TypeId(0) }..=Candidate {
-            btf,
-            id: TypeId(u32::MAX),
-        };
+        let all = Candidate { btf, id: TypeId(0) }..=Candidate { btf, id: TypeId(u32::MAX) };
         self.types.range(all).map(|(place, members)| (place.id, members))
     }
 
@@ -54,12 +51,7 @@ impl UsedSet {
     ///
     /// Where bpftool aborts or never returns (TYPE_TAG, a FWD behind a typedef, cycles), marking goes on.
     pub(crate) fn mark(&mut self, target: &Target<'_>, spec: &TargetSpec) -> Result<(), ReloError> {
-        let mut marker = Marker {
-            used: self,
-            target,
-            index: spec.candidate.btf,
-            seen: BTreeSet::new(),
-        };
+        let mut marker = Marker { used: self, target, index: spec.candidate.btf, seen: BTreeSet::new() };
         let root = spec.candidate.id;
         match spec.spec.kind.subject() {
             Subject::Field => marker.mark_path(spec),
@@ -78,9 +70,7 @@ impl UsedSet {
         let Some(id) = target.btfs()[0].btf.long() else {
             return false;
         };
-        self.types
-            .insert(Candidate { btf: 0, id }, BTreeSet::new())
-            .is_none()
+        self.types.insert(Candidate { btf: 0, id }, BTreeSet::new()).is_none()
     }
 
     /// Adds what had a part in matching a candidate.
@@ -93,15 +83,8 @@ impl UsedSet {
         let Some(touched) = footprint.0.map(RefCell::into_inner) else {
             return Ok(());
         };
-        let mut marker = Marker {
-            used: self,
-            target,
-            index: candidate.btf,
-            seen: BTreeSet::new(),
-        };
-        marker
-            .mark_touched(candidate.id, &touched)
-            .map_err(ReloError::target)
+        let mut marker = Marker { used: self, target, index: candidate.btf, seen: BTreeSet::new() };
+        marker.mark_touched(candidate.id, &touched).map_err(ReloError::target)
     }
 }
 
@@ -120,10 +103,7 @@ impl Marker<'_> {
     }
 
     fn keep(&mut self, id: TypeId) -> &mut BTreeSet<u32> {
-        self.used
-            .types
-            .entry(self.target.place(self.index, id))
-            .or_default()
+        self.used.types.entry(self.target.place(self.index, id)).or_default()
     }
 
     /// Marks the root and, along the raw spec, each member with its type.
@@ -133,11 +113,7 @@ impl Marker<'_> {
         for &index in spec.spec.raw.iter().skip(1) {
             let ty = self.btf().skip(at)?;
             let (kind, id) = (ty.kind(), ty.id());
-            at = if kind == Kind::Array {
-                ty.array()?.element
-            } else {
-                ty.member(index)?.type_id
-            };
+            at = if kind == Kind::Array { ty.array()?.element } else { ty.member(index)?.type_id };
             if kind.is_composite() {
                 self.mark_member(id, index)?;
             }
@@ -171,11 +147,7 @@ impl Marker<'_> {
             }
             let ty = self.btf().resolve(id)?;
             let needs = needs_of(&ty, reach)?;
-            let members = if ty.kind().is_composite() && reach == Reach::Members {
-                ty.len()
-            } else {
-                0
-            };
+            let members = if ty.kind().is_composite() && reach == Reach::Members { ty.len() } else { 0 };
             self.keep(id).extend(0..members);
             todo.extend(needs);
         }
@@ -186,11 +158,7 @@ impl Marker<'_> {
 /// The types that a kept type can't do without.
 fn needs_of(ty: &Type<'_>, reach: Reach) -> Result<Vec<(TypeId, Reach)>, btf::Error> {
     // Behind an array or a signature, type_matches compares by value again.
-    let by_value = if reach == Reach::Names {
-        Reach::Members
-    } else {
-        reach
-    };
+    let by_value = if reach == Reach::Names { Reach::Members } else { reach };
     Ok(match ty.kind() {
         Kind::Void | Kind::Int | Kind::Float | Kind::Enum | Kind::Enum64 | Kind::Fwd | Kind::Unknown(_) => {
             Vec::new()
@@ -260,15 +228,7 @@ impl Footprint {
 
     /// That a member is not the last one decided something, so the next must stay.
     pub(crate) fn next_member(&self, target: &Btf<'_>, last: Option<&Accessor>) {
-        let (
-            Some(touched),
-            Some(&Accessor {
-                name: Some(_),
-                type_id,
-                index,
-            }),
-        ) = (&self.0, last)
-        else {
+        let (Some(touched), Some(&Accessor { name: Some(_), type_id, index })) = (&self.0, last) else {
             return;
         };
         if target.resolve(type_id).is_ok_and(|ty| index + 1 < ty.len()) {

@@ -20,13 +20,7 @@ pub(crate) struct Value {
 
 impl Value {
     fn plain(value: u64) -> Value {
-        Value {
-            value,
-            validate: true,
-            size: 0,
-            field: TypeId::VOID,
-            diverges: false,
-        }
+        Value { value, validate: true, size: 0, field: TypeId::VOID, diverges: false }
     }
 }
 
@@ -48,10 +42,9 @@ impl Side<'_> {
             | ReloKind::TypeExists
             | ReloKind::EnumvalExists
             | ReloKind::TypeMatches => Ok(Value::plain(1)),
-            ReloKind::LocalTypeId | ReloKind::TargetTypeId => Ok(Value {
-                validate: false,
-                ..Value::plain(u64::from(spec.root.0))
-            }),
+            ReloKind::LocalTypeId | ReloKind::TargetTypeId => {
+                Ok(Value { validate: false, ..Value::plain(u64::from(spec.root.0)) })
+            }
             ReloKind::TypeSize => Ok(Value::plain(u64::from(self.size_of(spec.root)?))),
             ReloKind::EnumvalValue => self.enumerator(spec),
             ReloKind::ByteOff | ReloKind::ByteSize | ReloKind::Signed => self.field(spec),
@@ -69,11 +62,7 @@ impl Side<'_> {
         let composite = self.btf.resolve(last.type_id).map_err(self.broken)?;
         let member = composite.member(last.index).map_err(self.broken)?;
         let ty = self.btf.skip(member.type_id).map_err(self.broken)?;
-        if member.bitfield_size > 0 {
-            self.bitfield(spec, &member, &ty)
-        } else {
-            self.whole_field(spec, &ty)
-        }
+        if member.bitfield_size > 0 { self.bitfield(spec, &member, &ty) } else { self.whole_field(spec, &ty) }
     }
 
     /// A spec that ends in an index.
@@ -81,11 +70,7 @@ impl Side<'_> {
         match spec.kind {
             ReloKind::ByteOff => {
                 let size = self.innermost_size(ty)?;
-                Ok(Value {
-                    size,
-                    field: ty,
-                    ..Value::plain(u64::from(spec.bit_offset / 8))
-                })
+                Ok(Value { size, field: ty, ..Value::plain(u64::from(spec.bit_offset / 8)) })
             }
             ReloKind::ByteSize => Ok(Value::plain(u64::from(self.size_of(ty)?))),
             _other => Err(ReloError::NotAField),
@@ -102,27 +87,16 @@ impl Side<'_> {
         };
         let value = Value::plain(load.value(spec.kind, ty, self)?);
         match spec.kind {
-            ReloKind::ByteOff => Ok(Value {
-                size: self.innermost_size(ty.id())?,
-                field: ty.id(),
-                ..value
-            }),
+            ReloKind::ByteOff => Ok(Value { size: self.innermost_size(ty.id())?, field: ty.id(), ..value }),
             _other => Ok(value),
         }
     }
 
     fn bitfield(&self, spec: &Spec, member: &Member, ty: &Type<'_>) -> Result<Value, ReloError> {
-        let load = Load::of_bitfield(
-            spec.bit_offset,
-            member.bitfield_size,
-            ty.size().map_err(self.broken)?,
-        )?;
+        let load = Load::of_bitfield(spec.bit_offset, member.bitfield_size, ty.size().map_err(self.broken)?)?;
         // The compiler may have chosen another load unit, so only what doesn't depend on it is checked.
         let validate = matches!(spec.kind, ReloKind::Signed | ReloKind::RshiftU64);
-        Ok(Value {
-            validate,
-            ..Value::plain(load.value(spec.kind, ty, self)?)
-        })
+        Ok(Value { validate, ..Value::plain(load.value(spec.kind, ty, self)?) })
     }
 
     fn enumerator(&self, spec: &Spec) -> Result<Value, ReloError> {
@@ -135,10 +109,7 @@ impl Side<'_> {
         Ok(match ty.kind() {
             Kind::Enum if ty.kind_flag() || self.mode == Mode::StrictLibbpf => Value::plain(extended),
             // libbpf reads the 32 bits as signed whatever the enum says.
-            Kind::Enum => Value {
-                diverges: extended != bits,
-                ..Value::plain(bits)
-            },
+            Kind::Enum => Value { diverges: extended != bits, ..Value::plain(bits) },
             _other => Value::plain(bits),
         })
     }
@@ -150,10 +121,7 @@ impl Side<'_> {
             if ty.kind() != Kind::Array {
                 return self.size_of(ty.id());
             }
-            ty = self
-                .btf
-                .skip(ty.array().map_err(self.broken)?.element)
-                .map_err(self.broken)?;
+            ty = self.btf.skip(ty.array().map_err(self.broken)?.element).map_err(self.broken)?;
         }
         Err(ReloError::TooDeep)
     }
@@ -182,12 +150,7 @@ impl Load {
         loop {
             let byte_offset = bit_offset / 8 / byte_size * byte_size;
             if end - u64::from(byte_offset) * 8 <= u64::from(byte_size) * 8 {
-                return Ok(Load {
-                    bit_offset,
-                    bit_size: u64::from(bits),
-                    byte_offset,
-                    byte_size,
-                });
+                return Ok(Load { bit_offset, bit_size: u64::from(bits), byte_offset, byte_size });
             }
             if byte_size >= 8 {
                 return Err(ReloError::BitfieldTooWide);
@@ -227,9 +190,8 @@ mod tests {
     #[test]
     fn load_units_of_bitfields() {
         let check = |bit_offset, bits, size, want: Option<(u32, u32)>| {
-            let load = Load::of_bitfield(bit_offset, bits, size)
-                .ok()
-                .map(|load| (load.byte_offset, load.byte_size));
+            let load =
+                Load::of_bitfield(bit_offset, bits, size).ok().map(|load| (load.byte_offset, load.byte_size));
             assert_eq!(load, want, "bit {bit_offset}, {bits} bits of a {size}-byte type");
         };
         check(0, 3, 4, Some((0, 4)));

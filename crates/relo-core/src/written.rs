@@ -32,11 +32,7 @@ pub(crate) struct Written {
 
 /// Writes the used types of every BTF in the order of their ids, as bpftool does for one.
 pub(crate) fn write(target: &Target<'_>, used: &UsedSet, options: MinimizeOptions) -> Result<Written, Error> {
-    let mut writer = Writer {
-        target,
-        used,
-        ids: vec![TypeIdMap::default(); target.btfs().len()],
-    };
+    let mut writer = Writer { target, used, ids: vec![TypeIdMap::default(); target.btfs().len()] };
     let vmlinux = target.btfs()[0].btf;
     let order = options.order.unwrap_or(vmlinux.order());
     let mut builder = Builder::new(order).header_len(options.header_len);
@@ -52,11 +48,7 @@ pub(crate) fn write(target: &Target<'_>, used: &UsedSet, options: MinimizeOption
                 writer.copy(&mut builder, &more)?;
                 merged.extend(more);
             }
-            Ok(Written {
-                bytes: builder.finish()?,
-                modules,
-                ids: writer.ids,
-            })
+            Ok(Written { bytes: builder.finish()?, modules, ids: writer.ids })
         }
         ModuleTypes::Split => {
             let bytes = builder.finish()?;
@@ -67,11 +59,7 @@ pub(crate) fn write(target: &Target<'_>, used: &UsedSet, options: MinimizeOption
                 writer.copy(&mut builder, &places)?;
                 modules.push(builder.finish()?);
             }
-            Ok(Written {
-                bytes,
-                modules,
-                ids: writer.ids,
-            })
+            Ok(Written { bytes, modules, ids: writer.ids })
         }
     }
 }
@@ -109,9 +97,7 @@ impl<'w> Writer<'w> {
             // What is not kept becomes void: the target of a pointer that nobody follows.
             let map = |old: TypeId| {
                 let place = self.target.place(place.btf, old);
-                self.ids[place.btf as usize]
-                    .find(place.id)
-                    .unwrap_or(TypeId::VOID)
+                self.ids[place.btf as usize].find(place.id).unwrap_or(TypeId::VOID)
             };
             builder.copy(&self.resolve(place)?, |index| members.contains(&index), map)?;
         }
@@ -155,11 +141,7 @@ impl<'w> Writer<'w> {
             return Ok(false);
         }
         for (left, right) in left.refers.into_iter().zip(right.refers) {
-            if !self.equal(
-                self.target.place(a.btf, left),
-                self.target.place(b.btf, right),
-                assumed,
-            )? {
+            if !self.equal(self.target.place(a.btf, left), self.target.place(b.btf, right), assumed)? {
                 return Ok(false);
             }
         }
@@ -170,11 +152,9 @@ impl<'w> Writer<'w> {
     fn content<'t>(&self, place: Candidate, ty: &Type<'t>) -> Result<Content<'t>, Error> {
         let mut content = Content::default();
         match ty.kind() {
-            Kind::Int => content.words.extend([
-                ty.size()?,
-                u32::from(ty.int_encoding()?.0),
-                u32::from(ty.int_bits()?),
-            ]),
+            Kind::Int => {
+                content.words.extend([ty.size()?, u32::from(ty.int_encoding()?.0), u32::from(ty.int_bits()?)])
+            }
             Kind::Float => content.words.push(ty.size()?),
             Kind::Fwd => content.words.push(u32::from(ty.kind_flag())),
             Kind::Ptr | Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag => {
@@ -189,9 +169,7 @@ impl<'w> Writer<'w> {
                 content.words.push(ty.size()?);
                 for &index in self.used.members_of(place) {
                     let member = ty.member(index)?;
-                    content
-                        .words
-                        .extend([member.bit_offset, u32::from(member.bitfield_size)]);
+                    content.words.extend([member.bit_offset, u32::from(member.bitfield_size)]);
                     content.names.push(ty.string(member.name)?);
                     content.refers.push(member.type_id);
                 }
@@ -200,9 +178,7 @@ impl<'w> Writer<'w> {
                 content.words.extend([ty.size()?, u32::from(ty.kind_flag())]);
                 for index in 0..ty.len() {
                     let enumerator = ty.enumerator(index)?;
-                    content
-                        .words
-                        .extend([enumerator.bits as u32, (enumerator.bits >> 32) as u32]);
+                    content.words.extend([enumerator.bits as u32, (enumerator.bits >> 32) as u32]);
                     content.names.push(ty.string(enumerator.name)?);
                 }
             }

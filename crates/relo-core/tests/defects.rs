@@ -36,34 +36,15 @@ fn reference(builder: &mut Builder, kind: Kind, name: &str, target: TypeId) -> T
 /// Minimizes, and checks the decisions on the full BTF, on ours and on what bpftool would keep.
 fn check(program: impl FnOnce(&mut Builder) -> Vec<Relo>, kernel: &[u8], full: &[&str], bpftool: &[&str]) {
     let program = object(LE, program);
-    assert_eq!(
-        short(&records(&program, kernel, Mode::Correct)),
-        full,
-        "on the full BTF"
-    );
+    assert_eq!(short(&records(&program, kernel, Mode::Correct)), full, "on the full BTF");
     let target = Btf::parse(kernel).expect("a BTF");
     let ours = minimize(&target, &[&program], MinimizeOptions::default()).expect("sound");
-    assert_eq!(
-        short(&records(&program, &ours.bytes, Mode::Correct)),
-        full,
-        "on ours"
-    );
+    assert_eq!(short(&records(&program, &ours.bytes, Mode::Correct)), full, "on ours");
     assert!(ours.proofs[0].differences.is_empty());
-    let options = MinimizeOptions {
-        strict_bpftool: true,
-        ..MinimizeOptions::default()
-    };
+    let options = MinimizeOptions { strict_bpftool: true, ..MinimizeOptions::default() };
     let theirs = minimize(&target, &[&program], options).expect("written");
-    assert_eq!(
-        short(&records(&program, &theirs.bytes, Mode::Correct)),
-        bpftool,
-        "on bpftool's"
-    );
-    assert_eq!(
-        theirs.proofs[0].differences.is_empty(),
-        full == bpftool,
-        "the proof says so"
-    );
+    assert_eq!(short(&records(&program, &theirs.bytes, Mode::Correct)), bpftool, "on bpftool's");
+    assert_eq!(theirs.proofs[0].differences.is_empty(), full == bpftool, "the proof says so");
 }
 
 /// A field is read through the typedef, so bpftool keeps the pointer and drops what it points to.
@@ -84,12 +65,7 @@ fn b1_pointer_to_void_behind_a_typedef() {
             relo(ReloKind::TypeExists, foo_p, "0", mov(1)),
         ]
     };
-    check(
-        program,
-        &kernel,
-        &["relocated 0", "absent 0"],
-        &["relocated 0", "relocated 1"],
-    );
+    check(program, &kernel, &["relocated 0", "absent 0"], &["relocated 0", "relocated 1"]);
 }
 
 #[test]
@@ -103,17 +79,9 @@ fn b2_pointer_to_void_in_a_matched_struct() {
     let program = |b: &mut Builder| {
         let ptr = reference(b, Kind::Ptr, "", TypeId::VOID);
         let h = composite(b, Kind::Struct, "h", 8, &[("p", ptr, 0)]);
-        vec![
-            relo(ReloKind::ByteOff, h, "0:0", load(8, 0)),
-            relo(ReloKind::TypeMatches, h, "0", mov(1)),
-        ]
+        vec![relo(ReloKind::ByteOff, h, "0:0", load(8, 0)), relo(ReloKind::TypeMatches, h, "0", mov(1))]
     };
-    check(
-        program,
-        &kernel,
-        &["relocated 8", "absent 0"],
-        &["relocated 8", "relocated 1"],
-    );
+    check(program, &kernel, &["relocated 8", "absent 0"], &["relocated 8", "relocated 1"]);
 }
 
 #[test]
@@ -121,29 +89,15 @@ fn b3_zero_length_array_that_is_not_last() {
     let kernel = btf(LE, |b| {
         let int = int(b);
         let array = b.array(int, int, 0).expect("fits");
-        composite(
-            b,
-            Kind::Struct,
-            "h",
-            8,
-            &[("n", int, 0), ("a", array, 32), ("b", int, 32)],
-        );
+        composite(b, Kind::Struct, "h", 8, &[("n", int, 0), ("a", array, 32), ("b", int, 32)]);
     });
     let program = |b: &mut Builder| {
         let int = int(b);
         let array = b.array(int, int, 4).expect("fits");
         let h = composite(b, Kind::Struct, "h", 20, &[("n", int, 0), ("a", array, 32)]);
-        vec![
-            relo(ReloKind::ByteOff, h, "0:1", mov(4)),
-            relo(ReloKind::FieldExists, h, "0:1:3", mov(1)),
-        ]
+        vec![relo(ReloKind::ByteOff, h, "0:1", mov(4)), relo(ReloKind::FieldExists, h, "0:1:3", mov(1))]
     };
-    check(
-        program,
-        &kernel,
-        &["relocated 4", "absent 0"],
-        &["relocated 4", "relocated 1"],
-    );
+    check(program, &kernel, &["relocated 4", "absent 0"], &["relocated 4", "relocated 1"]);
 }
 
 #[test]
@@ -156,17 +110,9 @@ fn b4_pointers_of_a_32_bit_kernel() {
     let program = |b: &mut Builder| {
         let ptr = reference(b, Kind::Ptr, "", TypeId::VOID);
         let h = composite(b, Kind::Struct, "h", 8, &[("p", ptr, 0)]);
-        vec![
-            relo(ReloKind::ByteOff, h, "0:0", load(8, 0)),
-            relo(ReloKind::ByteSize, h, "0:0", mov(8)),
-        ]
+        vec![relo(ReloKind::ByteOff, h, "0:0", load(8, 0)), relo(ReloKind::ByteSize, h, "0:0", mov(8))]
     };
-    check(
-        program,
-        &kernel,
-        &["relocated 0", "relocated 4"],
-        &["relocated 0", "relocated 8"],
-    );
+    check(program, &kernel, &["relocated 0", "relocated 4"], &["relocated 0", "relocated 8"]);
 }
 
 #[test]
@@ -232,15 +178,9 @@ fn b8_typedef_cycle() {
     let program = object(LE, |b| {
         let int = int(b);
         let t = reference(b, Kind::Typedef, "t", int);
-        vec![
-            relo(ReloKind::TypeExists, t, "0", mov(1)),
-            relo(ReloKind::TypeSize, t, "0", mov(4)),
-        ]
+        vec![relo(ReloKind::TypeExists, t, "0", mov(1)), relo(ReloKind::TypeSize, t, "0", mov(4))]
     });
-    assert_eq!(
-        short(&records(&program, &target, Mode::Correct)),
-        ["error broken-btf", "error broken-btf"]
-    );
+    assert_eq!(short(&records(&program, &target, Mode::Correct)), ["error broken-btf", "error broken-btf"]);
 }
 
 #[test]
@@ -262,14 +202,8 @@ fn b10_one_bad_object_costs_nothing() {
     let target = Btf::parse(&kernel).expect("a BTF");
     let objects: [&BpfObject; 3] = [&bad, &maps_only, &good];
     let minimized = minimize(&target, &objects, MinimizeOptions::default()).expect("sound");
-    assert_eq!(
-        short(&records(&bad, &minimized.bytes, Mode::Correct)),
-        ["error ambiguous-offset"]
-    );
-    assert_eq!(
-        short(&records(&good, &minimized.bytes, Mode::Correct)),
-        ["relocated 0"]
-    );
+    assert_eq!(short(&records(&bad, &minimized.bytes, Mode::Correct)), ["error ambiguous-offset"]);
+    assert_eq!(short(&records(&good, &minimized.bytes, Mode::Correct)), ["relocated 0"]);
     assert_eq!(minimized.proofs[0].errors.len(), 1);
     assert!(minimized.proofs[1].errors.is_empty() && minimized.proofs[2].errors.is_empty());
 }
@@ -287,10 +221,7 @@ fn b11_target_type_ids_are_counted() {
     let target = Btf::parse(&kernel).expect("a BTF");
     let minimized = minimize(&target, &[&program], MinimizeOptions::default()).expect("sound");
     assert_eq!(short(&records(&program, &kernel, Mode::Correct)), ["relocated 2"]);
-    assert_eq!(
-        short(&records(&program, &minimized.bytes, Mode::Correct)),
-        ["relocated 1"]
-    );
+    assert_eq!(short(&records(&program, &minimized.bytes, Mode::Correct)), ["relocated 1"]);
     assert_eq!(minimized.proofs[0].target_type_ids, 1);
 }
 
@@ -305,17 +236,9 @@ fn only_the_first_of_several_matches() {
     let program = |b: &mut Builder| {
         let int = int(b);
         let s = composite(b, Kind::Struct, "s", 8, &[("x", int, 0), ("y", int, 32)]);
-        vec![
-            relo(ReloKind::ByteOff, s, "0:0", mov(0)),
-            relo(ReloKind::ByteOff, s, "0:1", mov(4)),
-        ]
+        vec![relo(ReloKind::ByteOff, s, "0:0", mov(0)), relo(ReloKind::ByteOff, s, "0:1", mov(4))]
     };
-    check(
-        program,
-        &kernel,
-        &["relocated 0", "relocated 4"],
-        &["relocated 0", "poisoned 0"],
-    );
+    check(program, &kernel, &["relocated 0", "relocated 4"], &["relocated 0", "poisoned 0"]);
 }
 
 /// B14, and every other value of the file: the byte order is the file's, never the host's.
@@ -341,21 +264,9 @@ fn b14_big_endian_objects_and_targets() {
                 at(ReloKind::RshiftU64, "0:1", 59),
             ]
         });
-        let lshift = if order == ByteOrder::Little {
-            64 - 8
-        } else {
-            32 + 3
-        };
-        let want = [
-            "relocated 4".to_owned(),
-            format!("relocated {lshift}"),
-            "relocated 59".to_owned(),
-        ];
-        assert_eq!(
-            short(&records(&program, &kernel, Mode::Correct)),
-            want,
-            "{order:?}"
-        );
+        let lshift = if order == ByteOrder::Little { 64 - 8 } else { 32 + 3 };
+        let want = ["relocated 4".to_owned(), format!("relocated {lshift}"), "relocated 59".to_owned()];
+        assert_eq!(short(&records(&program, &kernel, Mode::Correct)), want, "{order:?}");
         let target = Btf::parse(&kernel).expect("a BTF");
         let minimized = minimize(&target, &[&program], MinimizeOptions::default()).expect("sound");
         assert_eq!(Btf::parse(&minimized.bytes).expect("a BTF").order(), order);

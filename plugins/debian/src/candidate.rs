@@ -39,20 +39,14 @@ pub fn candidates(index: &Index, flavour: &Flavour) -> Vec<Candidate> {
 /// The flavours that an index has kernels of, by how many.
 pub fn flavours(index: &Index) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for release in index
-        .packages()
-        .filter_map(|image| image.package.name.strip_prefix("linux-image-"))
-    {
+    for release in index.packages().filter_map(|image| image.package.name.strip_prefix("linux-image-")) {
         if let Some(flavour) = split_release(release).map(|(_, flavour)| flavour) {
             *counts.entry(flavour).or_default() += 1;
         }
     }
     let mut flavours: Vec<_> = counts.into_iter().collect();
     flavours.sort_by_key(|(flavour, count)| (Reverse(*count), *flavour));
-    flavours
-        .into_iter()
-        .map(|(flavour, _)| flavour.to_owned())
-        .collect()
+    flavours.into_iter().map(|(flavour, _)| flavour.to_owned()).collect()
 }
 
 /// The release of an image package of the flavour. Left out by their names: `linux-image-RELEASE-dbg`,
@@ -69,15 +63,10 @@ fn find_release<'a>(image: &'a Package, flavour: &Flavour) -> Option<&'a str> {
 fn split_release(release: &str) -> Option<(&str, &str)> {
     let is_number = |word: &str| {
         word.starts_with(|c: char| c.is_ascii_digit())
-            || word
-                .strip_prefix("rc")
-                .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
+            || word.strip_prefix("rc").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
     };
-    let numbers: usize = release
-        .split('-')
-        .take_while(|word| is_number(word))
-        .map(|word| word.len() + 1)
-        .sum();
+    let numbers: usize =
+        release.split('-').take_while(|word| is_number(word)).map(|word| word.len() + 1).sum();
     let version = release.get(..numbers.checked_sub(1)?)?;
     Some((version, release.get(numbers..)?))
 }
@@ -94,10 +83,8 @@ fn candidate(index: &Index, image: &Package, release: &str) -> Option<Candidate>
     let mut names = BTreeSet::new();
     let mut todo = vec![image];
     while let Some(package) = todo.pop() {
-        for name in package
-            .depends
-            .iter()
-            .filter(|name| name.starts_with("linux-") && name.ends_with(&suffix))
+        for name in
+            package.depends.iter().filter(|name| name.starts_with("linux-") && name.ends_with(&suffix))
         {
             if names.insert(name.clone()) {
                 todo.push(index.find(name, &image.package.version)?);
@@ -127,10 +114,7 @@ mod tests {
 
     /// Candidates as `RELEASE VERSION: PACKAGES`.
     fn check(flavour: &str, packages: &[String], expected: &[&str]) {
-        let flavour = Flavour {
-            name: flavour.to_owned(),
-            arch: Arch::Amd64,
-        };
+        let flavour = Flavour { name: flavour.to_owned(), arch: Arch::Amd64 };
         let found: Vec<String> = candidates(&index(&packages.concat()), &flavour)
             .iter()
             .map(|candidate| {
@@ -142,12 +126,7 @@ mod tests {
     }
 
     fn image(release: &str, version: &str) -> String {
-        stanza(
-            &format!("linux-image-{release}"),
-            version,
-            "linux-signed-amd64",
-            "kmod, linux-base (>= 4.3~)",
-        )
+        stanza(&format!("linux-image-{release}"), version, "linux-signed-amd64", "kmod, linux-base (>= 4.3~)")
     }
 
     #[test]
@@ -171,10 +150,7 @@ mod tests {
         );
         check(
             "amd64",
-            &[
-                image("7.2-rc4-amd64", "7.2~rc4-1~exp1"),
-                image("6.1.0-50-cloud-amd64", "6.1.176-1"),
-            ],
+            &[image("7.2-rc4-amd64", "7.2~rc4-1~exp1"), image("6.1.0-50-cloud-amd64", "6.1.176-1")],
             &["7.2-rc4-amd64 7.2~rc4-1~exp1: linux-image-7.2-rc4-amd64"],
         );
     }
@@ -227,10 +203,7 @@ mod tests {
                 .join(", ")
         };
         [
-            (
-                "image",
-                format!("dracut | initramfs-tools, {}", depends(&["binary", "modules"])),
-            ),
+            ("image", format!("dracut | initramfs-tools, {}", depends(&["binary", "modules"]))),
             ("binary", depends(&["base"])),
             ("modules", format!("kmod, {}", depends(&["base"]))),
             ("base", String::new()),
@@ -246,10 +219,8 @@ mod tests {
         check(
             "cloud-amd64",
             &split("7.2.13+deb14-cloud-amd64", "nothing"),
-            &[
-                "7.2.13+deb14-cloud-amd64 7.2.13-1: linux-base-7.2.13+deb14-cloud-amd64 \
-               linux-binary-7.2.13+deb14-cloud-amd64 linux-modules-7.2.13+deb14-cloud-amd64",
-            ],
+            &["7.2.13+deb14-cloud-amd64 7.2.13-1: linux-base-7.2.13+deb14-cloud-amd64 \
+               linux-binary-7.2.13+deb14-cloud-amd64 linux-modules-7.2.13+deb14-cloud-amd64"],
         );
         // Half uploaded: the part that is missing may come any minute, and until then it is no kernel.
         check("cloud-amd64", &split("7.2.13+deb14-cloud-amd64", "base"), &[]);
@@ -269,12 +240,7 @@ mod tests {
 
     #[test]
     fn flavours_by_number() {
-        let packages = [
-            image("6.1-a", "1"),
-            image("6.2-a", "1"),
-            image("6.1-b", "1"),
-            image("amd64", "1"),
-        ];
+        let packages = [image("6.1-a", "1"), image("6.2-a", "1"), image("6.1-b", "1"), image("amd64", "1")];
         assert_eq!(flavours(&index(&packages.concat())), ["a", "b"]);
     }
 }

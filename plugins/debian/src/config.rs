@@ -52,9 +52,7 @@ impl Arch {
 
     /// By either name.
     pub fn find(name: &str) -> Option<Self> {
-        [Arch::Amd64, Arch::Arm64]
-            .into_iter()
-            .find(|arch| arch.debian() == name || arch.id() == name)
+        [Arch::Amd64, Arch::Arm64].into_iter().find(|arch| arch.debian() == name || arch.id() == name)
     }
 }
 
@@ -67,10 +65,7 @@ impl Flavour {
             word.starts_with(|c: char| c.is_ascii_lowercase())
                 && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         };
-        name.split('-').all(is_word).then(|| Flavour {
-            name: name.to_owned(),
-            arch,
-        })
+        name.split('-').all(is_word).then(|| Flavour { name: name.to_owned(), arch })
     }
 }
 
@@ -115,15 +110,7 @@ impl Config {
             &mut problems,
         );
         let newest = parse_newest(map.get("newest"), &mut problems);
-        if problems.is_empty() {
-            Ok(Config {
-                suites,
-                flavours,
-                newest,
-            })
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Config { suites, flavours, newest }) } else { Err(problems) }
     }
 }
 
@@ -191,11 +178,7 @@ fn parse_newest(value: Option<&Value>, problems: &mut Vec<Problem>) -> usize {
 }
 
 fn problem(path: &str, message: &str, help: &str) -> Problem {
-    Problem {
-        path: path.to_owned(),
-        message: message.to_owned(),
-        help: Some(help.to_owned()),
-    }
+    Problem { path: path.to_owned(), message: message.to_owned(), help: Some(help.to_owned()) }
 }
 
 #[cfg(test)]
@@ -205,23 +188,15 @@ mod tests {
 
     fn check(config: Value, suites: &[&str], flavours: &[&str], newest: usize) {
         let config = Config::parse(&config).unwrap();
-        assert!(
-            config
-                .suites
-                .iter()
-                .map(|suite| suite.name)
-                .eq(suites.iter().copied())
-        );
+        assert!(config.suites.iter().map(|suite| suite.name).eq(suites.iter().copied()));
         assert!(config.flavours.iter().map(|flavour| &flavour.name).eq(flavours));
         assert_eq!(config.newest, newest);
     }
 
     fn check_wrong(config: Value, expected: &[(&str, &str)]) {
         let problems = Config::parse(&config).err().unwrap();
-        let found: Vec<(&str, &str)> = problems
-            .iter()
-            .map(|found| (found.path.as_str(), found.message.as_str()))
-            .collect();
+        let found: Vec<(&str, &str)> =
+            problems.iter().map(|found| (found.path.as_str(), found.message.as_str())).collect();
         assert_eq!(found, expected, "{config}");
         assert!(problems.iter().all(|found| found.help.is_some()));
     }
@@ -234,12 +209,7 @@ mod tests {
             &["cloud-amd64", "arm64"],
             3,
         );
-        check(
-            json!({"suites": ["bullseye"], "flavours": ["rt-amd64"]}),
-            &["bullseye"],
-            &["rt-amd64"],
-            1,
-        );
+        check(json!({"suites": ["bullseye"], "flavours": ["rt-amd64"]}), &["bullseye"], &["rt-amd64"], 1);
     }
 
     #[test]
@@ -251,37 +221,15 @@ mod tests {
         };
         check_wrong(json!(null), &[("", "not a mapping")]);
         check_wrong(json!({}), &[("", "no \"suites\""), ("", "no \"flavours\"")]);
-        check_wrong(
-            good("suite", json!("sid")),
-            &[("/suite", "unknown key \"suite\"")],
-        );
-        check_wrong(
-            good("suites", json!("sid")),
-            &[("/suites", "not a list of suites")],
-        );
+        check_wrong(good("suite", json!("sid")), &[("/suite", "unknown key \"suite\"")]);
+        check_wrong(good("suites", json!("sid")), &[("/suites", "not a list of suites")]);
         check_wrong(good("suites", json!([])), &[("/suites", "not a list of suites")]);
-        check_wrong(
-            good("suites", json!(["noble"])),
-            &[("/suites/0", "unknown suite \"noble\"")],
-        );
-        check_wrong(
-            good("suites", json!(["sid", 12])),
-            &[("/suites/1", "unknown suite 12")],
-        );
-        check_wrong(
-            good("suites", json!(["sid", "sid"])),
-            &[("/suites/1", "suite \"sid\" twice")],
-        );
-        for flavour in [
-            "686",
-            "x86_64",
-            "cloud-x86_64",
-            "Cloud-amd64",
-            "-amd64",
-            "cloud--amd64",
-            "a b-amd64",
-            "",
-        ] {
+        check_wrong(good("suites", json!(["noble"])), &[("/suites/0", "unknown suite \"noble\"")]);
+        check_wrong(good("suites", json!(["sid", 12])), &[("/suites/1", "unknown suite 12")]);
+        check_wrong(good("suites", json!(["sid", "sid"])), &[("/suites/1", "suite \"sid\" twice")]);
+        for flavour in
+            ["686", "x86_64", "cloud-x86_64", "Cloud-amd64", "-amd64", "cloud--amd64", "a b-amd64", ""]
+        {
             check_wrong(
                 good("flavours", json!([flavour])),
                 &[("/flavours/0", &format!("unknown flavour \"{flavour}\""))],

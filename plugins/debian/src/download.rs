@@ -41,10 +41,7 @@ impl State<'_> {
         folder: &Path,
         mut progress: impl FnMut(f64),
     ) -> Result<Vec<&'p SourcePackage>, Failure> {
-        let todo: Vec<_> = packages
-            .iter()
-            .filter(|package| !folder.join(&package.file).exists())
-            .collect();
+        let todo: Vec<_> = packages.iter().filter(|package| !folder.join(&package.file).exists()).collect();
         if todo.is_empty() {
             return Ok(todo);
         }
@@ -54,9 +51,7 @@ impl State<'_> {
         apt.args(todo.iter().map(|package| argument(package)));
         guard.give_to(&mut apt);
         let (mut child, collector) = spawn(apt.current_dir(&staging))?;
-        lines(child.stdout.take())
-            .filter_map(|line| parse_percent(&line))
-            .for_each(&mut progress);
+        lines(child.stdout.take()).filter_map(|line| parse_percent(&line)).for_each(&mut progress);
         let ended = finish(child, collector)?;
         let mut missing = Vec::new();
         for package in todo {
@@ -67,11 +62,7 @@ impl State<'_> {
                 continue;
             }
             let said = trouble::messages(&ended.stderr);
-            let about: Vec<&str> = said
-                .iter()
-                .copied()
-                .filter(|line| line.contains(&package.name))
-                .collect();
+            let about: Vec<&str> = said.iter().copied().filter(|line| line.contains(&package.name)).collect();
             let about = if about.is_empty() { said } else { about };
             match trouble::worst(&about) {
                 Trouble::NotFound => missing.push(package),
@@ -93,22 +84,13 @@ fn argument(package: &SourcePackage) -> String {
 
 /// The name that `apt-get download` gives a file.
 fn apt_file_name(package: &SourcePackage) -> String {
-    format!(
-        "{}_{}_{}.deb",
-        package.name,
-        package.version.replace(':', "%3a"),
-        package.arch
-    )
+    format!("{}_{}_{}.deb", package.name, package.version.replace(':', "%3a"), package.arch)
 }
 
 /// `dlstatus:1:12.34:Retrieving file 1 of 2`
 fn parse_percent(line: &str) -> Option<f64> {
     let mut fields = line.strip_prefix("dlstatus:")?.split(':');
-    fields
-        .nth(1)?
-        .parse()
-        .ok()
-        .filter(|percent| (0.0..=100.0).contains(percent))
+    fields.nth(1)?.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))
 }
 
 #[cfg(test)]
@@ -117,18 +99,9 @@ mod tests {
 
     #[test]
     fn percents() {
-        assert_eq!(
-            parse_percent("dlstatus:1:12.5:Retrieving file 1 of 2"),
-            Some(12.5)
-        );
-        for line in [
-            "dlstatus:1",
-            "dlstatus:1:x:",
-            "pmstatus:1:1:",
-            "",
-            "dlstatus:1:-1:",
-            "dlstatus:1:NaN:",
-        ] {
+        assert_eq!(parse_percent("dlstatus:1:12.5:Retrieving file 1 of 2"), Some(12.5));
+        for line in ["dlstatus:1", "dlstatus:1:x:", "pmstatus:1:1:", "", "dlstatus:1:-1:", "dlstatus:1:NaN:"]
+        {
             assert_eq!(parse_percent(line), None, "{line}");
         }
     }

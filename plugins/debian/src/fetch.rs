@@ -29,10 +29,8 @@ pub fn fetch(job: &Job<'_>, kernel: &SourceKernel) -> Result<Vec<Output>, Failur
         return Err(Failure::gone(reason).help(format!("run \"btfpipe update {}\"", kernel.id)));
     }
     let outdir = &job.run().outdir;
-    let output = |package: &SourcePackage| Output {
-        name: package.name.clone(),
-        path: outdir.join(&package.file),
-    };
+    let output =
+        |package: &SourcePackage| Output { name: package.name.clone(), path: outdir.join(&package.file) };
     Ok(kernel.packages.iter().map(output).collect())
 }
 
@@ -49,20 +47,10 @@ fn attempt(job: &Job<'_>, state: &State<'_>, kernel: &SourceKernel) -> Result<Op
     fs::create_dir_all(outdir).map_err(|error| Failure::tool(format!("{}: {error}", outdir.display())))?;
     let total: u64 = kernel.packages.iter().map(|package| package.size).sum();
     let missing = state.download(&guard, &kernel.packages, outdir, |percent| {
-        job.progress(
-            (total as f64 * percent / 100.0) as u64,
-            Some(total),
-            "bytes",
-            &kernel.id,
-        );
+        job.progress((total as f64 * percent / 100.0) as u64, Some(total), "bytes", &kernel.id);
     })?;
     Ok(missing.first().map(|package| {
-        format!(
-            "{}: the mirror no longer has {} {}",
-            state.name(),
-            package.name,
-            package.version
-        )
+        format!("{}: the mirror no longer has {} {}", state.name(), package.name, package.version)
     }))
 }
 
@@ -70,10 +58,7 @@ fn attempt(job: &Job<'_>, state: &State<'_>, kernel: &SourceKernel) -> Result<Op
 fn why_gone(index: &Index, package: &SourcePackage) -> Option<String> {
     let listed = index.find(&package.name, &package.version);
     match listed {
-        None => Some(format!(
-            "no pocket lists {} {} any more",
-            package.name, package.version
-        )),
+        None => Some(format!("no pocket lists {} {} any more", package.name, package.version)),
         Some(listed) if listed.package.sha256 != package.sha256 => Some(format!(
             "{} {} has sha256 {} now, and was locked as {}",
             package.name, package.version, listed.package.sha256, package.sha256
@@ -99,10 +84,8 @@ fn parse(kernel: &SourceKernel) -> Result<(&'static Suite, Arch), Failure> {
     }
     for (at, package) in kernel.packages.iter().enumerate() {
         if !index::is_usable(package) || package.arch != arch.debian() {
-            return Err(
-                Failure::user(format!("{}: not a package of Debian: {package:?}", kernel.id))
-                    .at(format!("/kernel/packages/{at}")),
-            );
+            return Err(Failure::user(format!("{}: not a package of Debian: {package:?}", kernel.id))
+                .at(format!("/kernel/packages/{at}")));
         }
     }
     Ok((suite, arch))
@@ -136,18 +119,9 @@ mod tests {
         check(|kernel| kernel.id = "debian".into(), "/kernel/id");
         check(|kernel| kernel.id = "debian/sid/i386/6".into(), "/kernel/id");
         check(|kernel| kernel.packages.clear(), "/kernel/packages");
-        check(
-            |kernel| kernel.packages[0].name = "--option".into(),
-            "/kernel/packages/0",
-        );
-        check(
-            |kernel| kernel.packages[0].file = "../x".into(),
-            "/kernel/packages/0",
-        );
-        check(
-            |kernel| kernel.packages[0].arch = "arm64".into(),
-            "/kernel/packages/0",
-        );
+        check(|kernel| kernel.packages[0].name = "--option".into(), "/kernel/packages/0");
+        check(|kernel| kernel.packages[0].file = "../x".into(), "/kernel/packages/0");
+        check(|kernel| kernel.packages[0].arch = "arm64".into(), "/kernel/packages/0");
     }
 
     #[test]
@@ -155,23 +129,12 @@ mod tests {
         let locked = &kernel().packages[0];
         let check = |listed: &str, expected: Option<&str>| {
             let reason = why_gone(&index(listed), locked);
-            assert_eq!(
-                reason
-                    .as_deref()
-                    .map(|reason| &reason[..expected.unwrap_or("").len()]),
-                expected
-            );
+            assert_eq!(reason.as_deref().map(|reason| &reason[..expected.unwrap_or("").len()]), expected);
         };
         let same = stanza("linux-image-6-amd64", "6.1-1", "linux", "");
         check(&same, None);
-        check(
-            &same.replace("SHA256: 0", "SHA256: 1"),
-            Some("linux-image-6-amd64 6.1-1 has sha256 1"),
-        );
-        check(
-            &same.replace("6.1-1", "6.1-2"),
-            Some("no pocket lists linux-image-6-amd64 6.1-1"),
-        );
+        check(&same.replace("SHA256: 0", "SHA256: 1"), Some("linux-image-6-amd64 6.1-1 has sha256 1"));
+        check(&same.replace("6.1-1", "6.1-2"), Some("no pocket lists linux-image-6-amd64 6.1-1"));
         check("", Some("no pocket lists"));
     }
 }

@@ -57,10 +57,7 @@ impl Index {
 
     /// A package by name and version.
     pub fn find(&self, name: &str, version: &str) -> Option<&Package> {
-        self.packages
-            .get(name)?
-            .iter()
-            .find(|found| found.package.version == version)
+        self.packages.get(name)?.iter().find(|found| found.package.version == version)
     }
 }
 
@@ -72,16 +69,8 @@ struct Stanza {
     fields: BTreeMap<&'static str, String>,
 }
 
-const FIELDS: &[&str] = &[
-    "Package",
-    "Source",
-    "Version",
-    "Architecture",
-    "Depends",
-    "Filename",
-    "Size",
-    "SHA256",
-];
+const FIELDS: &[&str] =
+    &["Package", "Source", "Version", "Architecture", "Depends", "Filename", "Size", "SHA256"];
 
 impl Stanza {
     fn add(&mut self, line: &str) {
@@ -136,19 +125,14 @@ fn parse_depends(text: &str) -> Vec<String> {
 pub fn is_usable(package: &SourcePackage) -> bool {
     let made_of = |text: &str, more: &str| {
         text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
     };
     made_of(&package.name, "+-.")
         && made_of(&package.version, "+-.:~")
         && made_of(&package.arch, "-")
         && made_of(&package.file, "+-._:~%")
         && package.sha256.len() == 64
-        && package
-            .sha256
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && package.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]
@@ -193,16 +177,10 @@ pub mod tests {
     #[test]
     fn the_same_package_in_two_pockets_is_one() {
         let mut index = index(&stanza("linux-a", "1", "linux", ""));
-        index
-            .add("sid-security", stanza("linux-a", "1", "linux", "").as_bytes())
-            .unwrap();
-        index
-            .add("sid-security", stanza("linux-a", "2", "linux", "").as_bytes())
-            .unwrap();
-        let found: Vec<(&str, &str)> = index
-            .packages()
-            .map(|p| (p.package.version.as_str(), p.pocket.as_str()))
-            .collect();
+        index.add("sid-security", stanza("linux-a", "1", "linux", "").as_bytes()).unwrap();
+        index.add("sid-security", stanza("linux-a", "2", "linux", "").as_bytes()).unwrap();
+        let found: Vec<(&str, &str)> =
+            index.packages().map(|p| (p.package.version.as_str(), p.pocket.as_str())).collect();
         assert_eq!(found, [("1", "sid"), ("2", "sid-security")]);
     }
 

@@ -16,22 +16,15 @@ pub struct Machine {
 }
 
 /// Where the package debian-archive-keyring puts its keys.
-const KEYRINGS: &[&str] = &[
-    "/usr/share/keyrings/debian-archive-keyring.gpg",
-    "/usr/share/keyrings/debian-archive-keyring.pgp",
-];
+const KEYRINGS: &[&str] =
+    &["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 
 impl Machine {
     /// Asks apt-config, so that `APT_CONFIG` and apt.conf.d are respected.
     pub fn read() -> Result<Machine, Failure> {
         let output = command("apt-config")
             .args(["shell", "LIST", "Dir::Etc::sourcelist/f"])
-            .args([
-                "PARTS",
-                "Dir::Etc::sourceparts/d",
-                "METHODS",
-                "Dir::Bin::methods/d",
-            ])
+            .args(["PARTS", "Dir::Etc::sourceparts/d", "METHODS", "Dir::Bin::methods/d"])
             .output()
             .map_err(|error| not_started("apt-config", &error))?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -43,21 +36,14 @@ impl Machine {
             .map_err(|error| Failure::tool(format!("apt's sources can't be read: {error}")))?;
         let mut mirror = Mirror::find(&entries).ok_or_else(|| no_mirror(&list, &parts))?;
         let entries = [Some(&mut mirror.archive), mirror.security.as_mut()];
-        for entry in entries
-            .into_iter()
-            .flatten()
-            .filter(|entry| entry.signed_by.is_none())
-        {
+        for entry in entries.into_iter().flatten().filter(|entry| entry.signed_by.is_none()) {
             // Stricter than apt's default of all keys that the machine trusts for anything.
             entry.signed_by = KEYRINGS
                 .iter()
                 .find(|keyring| Path::new(keyring).exists())
                 .map(|keyring| (*keyring).to_owned());
         }
-        let helper = methods
-            .parent()
-            .unwrap_or(Path::new("/usr/lib/apt"))
-            .join("apt-helper");
+        let helper = methods.parent().unwrap_or(Path::new("/usr/lib/apt")).join("apt-helper");
         Ok(Machine { mirror, helper })
     }
 }
@@ -69,12 +55,8 @@ fn parse_assignment(line: &str, name: &str) -> Option<PathBuf> {
 }
 
 fn no_mirror(list: &Path, parts: &Path) -> Failure {
-    Failure::user(format!(
-        "no Debian archive in {} and {}",
-        list.display(),
-        parts.display()
-    ))
-    .help("let this machine's apt have an entry for a suite of Debian, with the component main")
+    Failure::user(format!("no Debian archive in {} and {}", list.display(), parts.display()))
+        .help("let this machine's apt have an entry for a suite of Debian, with the component main")
 }
 
 #[cfg(test)]
@@ -84,11 +66,7 @@ mod tests {
     #[test]
     fn assignments() {
         let check = |line, expected: Option<&str>| {
-            assert_eq!(
-                parse_assignment(line, "LIST"),
-                expected.map(PathBuf::from),
-                "{line}"
-            );
+            assert_eq!(parse_assignment(line, "LIST"), expected.map(PathBuf::from), "{line}");
         };
         check("LIST='/etc/apt/sources.list'", Some("/etc/apt/sources.list"));
         check("LIST='/it'\\''s'", Some("/it's"));

@@ -54,18 +54,11 @@ pub fn spawn(command: &mut Command) -> Result<(Child, Collector), Failure> {
 
 /// Waits for the end.
 pub fn finish(mut child: Child, collector: Collector) -> Result<Ended, Failure> {
-    let status = child
-        .wait()
-        .map_err(|error| Failure::tool(format!("apt: {error}")))?;
-    Ok(Ended {
-        success: status.success(),
-        stderr: collector.join().unwrap_or_default(),
-    })
+    let status = child.wait().map_err(|error| Failure::tool(format!("apt: {error}")))?;
+    Ok(Ended { success: status.success(), stderr: collector.join().unwrap_or_default() })
 }
 
 /// The lines of a program's stdout.
 pub fn lines(stdout: Option<ChildStdout>) -> impl Iterator<Item = String> {
-    stdout
-        .into_iter()
-        .flat_map(|stdout| BufReader::new(stdout).lines().map_while(Result::ok))
+    stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines().map_while(Result::ok))
 }

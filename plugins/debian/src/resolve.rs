@@ -49,9 +49,7 @@ fn resolve_suite(
         if listed.is_empty() {
             return Err(no_kernel(suite, flavour, &index));
         }
-        let found = newest(&listed, config.newest, |candidate| {
-            is_served(job, state, &guard, candidate)
-        })?;
+        let found = newest(&listed, config.newest, |candidate| is_served(job, state, &guard, candidate))?;
         if found.is_empty() {
             let message = format!(
                 "the mirror lists {} kernels {} of {}, and has none of them",
@@ -119,16 +117,9 @@ fn no_kernel(suite: &Suite, flavour: &Flavour, index: &Index) -> Failure {
         .into_iter()
         .filter(|name| *name != flavour.name && name.ends_with(flavour.arch.debian()))
         .collect();
-    let failure = Failure::user(format!(
-        "suite {} has no kernel of flavour {}",
-        suite.name, flavour.name
-    ))
-    .at("/flavours");
-    if others.is_empty() {
-        failure
-    } else {
-        failure.help(format!("it has {}", others.join(", ")))
-    }
+    let failure = Failure::user(format!("suite {} has no kernel of flavour {}", suite.name, flavour.name))
+        .at("/flavours");
+    if others.is_empty() { failure } else { failure.help(format!("it has {}", others.join(", "))) }
 }
 
 #[cfg(test)]
@@ -154,15 +145,11 @@ mod tests {
             candidate("a", "0"),
         ];
         let check = |count, missing: &[&str], expected: &[&str]| {
-            let found = newest(&listed, count, |candidate| {
-                Ok(!missing.contains(&candidate.version.as_str()))
-            })
-            .unwrap();
+            let found =
+                newest(&listed, count, |candidate| Ok(!missing.contains(&candidate.version.as_str())))
+                    .unwrap();
             assert!(
-                found
-                    .iter()
-                    .map(|candidate| candidate.version.as_str())
-                    .eq(expected.iter().copied()),
+                found.iter().map(|candidate| candidate.version.as_str()).eq(expected.iter().copied()),
                 "{count} {missing:?}"
             );
         };
@@ -180,10 +167,7 @@ mod tests {
     #[test]
     fn a_flavour_that_is_not_there() {
         use crate::index::tests::{index, stanza};
-        let flavour = Flavour {
-            name: "clod-amd64".into(),
-            arch: Arch::Amd64,
-        };
+        let flavour = Flavour { name: "clod-amd64".into(), arch: Arch::Amd64 };
         let names = ["linux-image-6.1.0-50-cloud-amd64", "linux-image-6.1.0-50-arm64"];
         let index = index(&names.map(|name| stanza(name, "6.1-1", "linux", "")).concat());
         let failure = no_kernel(Suite::find("sid").unwrap(), &flavour, &index);

@@ -47,9 +47,7 @@ impl Mirror {
     /// Signed-By (older ones nothing), others name their own.
     pub fn find(entries: &[Entry]) -> Option<Mirror> {
         let is_codename = |name: &str| CODENAMES.contains(&name);
-        let archive = best(entries, |suite| {
-            is_codename(suite.strip_suffix("-updates").unwrap_or(suite))
-        })?;
+        let archive = best(entries, |suite| is_codename(suite.strip_suffix("-updates").unwrap_or(suite)))?;
         let security = best(entries, |suite| {
             suite
                 .strip_suffix("-security")
@@ -76,9 +74,7 @@ fn best(entries: &[Entry], is_suite: impl Fn(&str) -> bool) -> Option<Entry> {
 pub fn read(list: &Path, parts: &Path) -> io::Result<Vec<Entry>> {
     let mut entries = parse_file(list, &read_if_there(list)?);
     let mut files: Vec<_> = match fs::read_dir(parts) {
-        Ok(files) => files
-            .map(|file| file.map(|file| file.path()))
-            .collect::<io::Result<_>>()?,
+        Ok(files) => files.map(|file| file.map(|file| file.path())).collect::<io::Result<_>>()?,
         // People switch it off with /dev/null.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
         Err(error) => return Err(at(parts, &error)),
@@ -116,10 +112,7 @@ fn parse_file(path: &Path, text: &str) -> Vec<Entry> {
 /// `deb [ signed-by=/k arch=amd64 ] URI SUITE COMPONENT…`
 fn parse_line(line: &str) -> Option<Entry> {
     let line = line.split('#').next()?.trim();
-    let rest = line
-        .strip_prefix("deb")
-        .filter(|rest| rest.starts_with([' ', '\t', '[']))?
-        .trim_start();
+    let rest = line.strip_prefix("deb").filter(|rest| rest.starts_with([' ', '\t', '[']))?.trim_start();
     let (options, rest) = match rest.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => ("", rest),
@@ -157,12 +150,7 @@ fn parse_deb822(text: &str) -> Vec<Entry> {
 }
 
 fn stanza_entries(fields: &[(String, String)]) -> Vec<Entry> {
-    let field = |name: &str| {
-        fields
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    };
+    let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let words = |name: &str| field(name).unwrap_or_default().split_whitespace();
     if !words("types").any(|kind| kind == "deb") || field("enabled").is_some_and(is_no) {
         return Vec::new();
@@ -174,9 +162,7 @@ fn stanza_entries(fields: &[(String, String)]) -> Vec<Entry> {
                 uri: uri.to_owned(),
                 suite: suite.to_owned(),
                 components: words("components").map(str::to_owned).collect(),
-                signed_by: field("signed-by")
-                    .filter(|keys| !keys.is_empty())
-                    .map(str::to_owned),
+                signed_by: field("signed-by").filter(|keys| !keys.is_empty()).map(str::to_owned),
             });
         }
     }
@@ -198,12 +184,7 @@ mod tests {
             .iter()
             .map(|entry| {
                 let keys = entry.signed_by.as_deref().unwrap_or("-");
-                format!(
-                    "{} {} {} {keys}",
-                    entry.uri,
-                    entry.suite,
-                    entry.components.join("+")
-                )
+                format!("{} {} {} {keys}", entry.uri, entry.suite, entry.components.join("+"))
             })
             .collect();
         assert_eq!(found, expected, "{text}");
@@ -212,18 +193,12 @@ mod tests {
     #[test]
     fn one_line_format() {
         let list = |text, expected: &[&str]| check("sources.list", text, expected);
-        list(
-            "deb http://m/debian bookworm main contrib",
-            &["http://m/debian bookworm main+contrib -"],
-        );
+        list("deb http://m/debian bookworm main contrib", &["http://m/debian bookworm main+contrib -"]);
         list(
             "  deb [arch=amd64 signed-by=/k.gpg,/l.gpg]  http://m/d sid main # why",
             &["http://m/d sid main /k.gpg /l.gpg"],
         );
-        list(
-            "deb [ signed-by=/k ] file:/srv/d sid main",
-            &["file:/srv/d sid main /k"],
-        );
+        list("deb [ signed-by=/k ] file:/srv/d sid main", &["file:/srv/d sid main /k"]);
         list("deb-src http://m/debian bookworm main", &[]);
         list("# deb http://m/debian bookworm main", &[]);
         list("deb [arch=amd64 http://m/debian bookworm main", &[]);
@@ -250,21 +225,15 @@ mod tests {
             &["u sid main \n -----BEGIN\n .\n ab\n -----END"],
         );
         sources("Types: deb-src\nURIs: u\nSuites: sid\nComponents: main\n", &[]);
-        sources(
-            "Enabled: no\nTypes: deb\nURIs: u\nSuites: sid\nComponents: main\n",
-            &[],
-        );
+        sources("Enabled: no\nTypes: deb\nURIs: u\nSuites: sid\nComponents: main\n", &[]);
         sources(" continues nothing\nno colon\n", &[]);
     }
 
     fn check_mirror(list: &str, expected: Option<(&str, Option<&str>)>) {
         let found = Mirror::find(&parse_file(Path::new("sources.list"), list));
-        let uris = found.as_ref().map(|mirror| {
-            (
-                mirror.archive.uri.as_str(),
-                mirror.security.as_ref().map(|s| s.uri.as_str()),
-            )
-        });
+        let uris = found
+            .as_ref()
+            .map(|mirror| (mirror.archive.uri.as_str(), mirror.security.as_ref().map(|s| s.uri.as_str())));
         assert_eq!(uris, expected, "{list}");
     }
 
@@ -274,10 +243,7 @@ mod tests {
             "deb http://d/debian bookworm main\ndeb http://d/security bookworm-security main",
             Some(("http://d/debian", Some("http://d/security"))),
         );
-        check_mirror(
-            "deb http://d/debian trixie-updates main",
-            Some(("http://d/debian", None)),
-        );
+        check_mirror("deb http://d/debian trixie-updates main", Some(("http://d/debian", None)));
         check_mirror(
             "deb http://d/debian bullseye main\ndeb http://d/s buster/updates main",
             Some(("http://d/debian", Some("http://d/s"))),
@@ -301,17 +267,10 @@ mod tests {
     #[test]
     fn files_that_are_not_there() {
         let folder = tempfile::tempdir().unwrap();
-        let entries = read(
-            &folder.path().join("sources.list"),
-            &folder.path().join("sources.list.d"),
-        )
-        .unwrap();
+        let entries =
+            read(&folder.path().join("sources.list"), &folder.path().join("sources.list.d")).unwrap();
         assert!(entries.is_empty());
-        assert!(
-            read(Path::new("/dev/null"), Path::new("/dev/null"))
-                .unwrap()
-                .is_empty()
-        );
+        assert!(read(Path::new("/dev/null"), Path::new("/dev/null")).unwrap().is_empty());
     }
 
     #[test]
@@ -322,10 +281,7 @@ mod tests {
         let parts = folder.path().join("parts");
         fs::create_dir(&parts).unwrap();
         write("parts/b.list", "deb http://2 sid main\n");
-        write(
-            "parts/a.sources",
-            "Types: deb\nURIs: http://1\nSuites: sid\nComponents: main\n",
-        );
+        write("parts/a.sources", "Types: deb\nURIs: http://1\nSuites: sid\nComponents: main\n");
         write("parts/c.list.disabled", "deb http://3 sid main\n");
         let entries = read(&folder.path().join("sources.list"), &parts).unwrap();
         let uris: Vec<&str> = entries.iter().map(|entry| entry.uri.as_str()).collect();

@@ -48,15 +48,8 @@ impl<'a> State<'a> {
         let folder = std::path::absolute(cache)
             .map_err(|error| Failure::tool(format!("{}: {error}", cache.display())))?
             .join(format!("{}-{}", suite.name, arch.debian()));
-        let state = State {
-            machine,
-            suite,
-            arch,
-            folder,
-        };
-        state
-            .write()
-            .map_err(|error| Failure::tool(format!("{}: {error}", state.folder.display())))?;
+        let state = State { machine, suite, arch, folder };
+        state.write().map_err(|error| Failure::tool(format!("{}: {error}", state.folder.display())))?;
         Ok(state)
     }
 
@@ -64,11 +57,8 @@ impl<'a> State<'a> {
         for folder in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(self.folder.join(folder))?;
         }
-        let folder = self
-            .folder
-            .to_str()
-            .filter(|path| !path.contains(['"', '\n', '\\', '%']))
-            .ok_or_else(|| {
+        let folder =
+            self.folder.to_str().filter(|path| !path.contains(['"', '\n', '\\', '%'])).ok_or_else(|| {
                 io::Error::new(
                     io::ErrorKind::InvalidInput,
                     "apt can't use a folder of this name; set BTFPIPE_CACHE",
@@ -101,11 +91,7 @@ impl<'a> State<'a> {
         let pockets = self.suite.pockets().into_iter();
         pockets
             .filter_map(|pocket| {
-                let entry = if pocket.security {
-                    mirror.security.as_ref()?
-                } else {
-                    &mirror.archive
-                };
+                let entry = if pocket.security { mirror.security.as_ref()? } else { &mirror.archive };
                 Some((pocket.name, entry))
             })
             .collect()
@@ -166,12 +152,7 @@ impl<'a> State<'a> {
         let mut apt = self.apt_get(&["update"]);
         guard.give_to(&mut apt);
         let (mut child, collector) = spawn(&mut apt)?;
-        drop(
-            child
-                .stdout
-                .take()
-                .map(|mut stdout| io::copy(&mut stdout, &mut io::sink())),
-        );
+        drop(child.stdout.take().map(|mut stdout| io::copy(&mut stdout, &mut io::sink())));
         let ended = finish(child, collector)?;
         self.answered(job, ended.success, &trouble::messages(&ended.stderr))
     }
@@ -200,10 +181,7 @@ impl<'a> State<'a> {
             return Err(trouble::worst(&rest).failure(&format!("suite {suite} can't be read"), &rest));
         }
         for pocket in missing {
-            job.log(
-                Level::Warn,
-                format!("{}: the mirror has no {pocket}; doing without", self.name()),
-            );
+            job.log(Level::Warn, format!("{}: the mirror has no {pocket}; doing without", self.name()));
         }
         Ok(answered)
     }
@@ -211,12 +189,7 @@ impl<'a> State<'a> {
     /// The kernel packages of the lists that are there, of `pockets` only (all if empty).
     pub fn index(&self, pockets: &[String]) -> Result<Index, Failure> {
         let targets = self
-            .apt_get(&[
-                "indextargets",
-                "--format",
-                "$(RELEASE) $(FILENAME)",
-                "Created-By: Packages",
-            ])
+            .apt_get(&["indextargets", "--format", "$(RELEASE) $(FILENAME)", "Created-By: Packages"])
             .output()
             .map_err(|error| not_started("apt-get", &error))?;
         let mut index = Index::default();
@@ -234,21 +207,13 @@ impl<'a> State<'a> {
     fn read_list(&self, pocket: &str, file: &str, index: &mut Index) -> Result<(), Failure> {
         let helper = &self.machine.helper;
         let mut cat = command(helper);
-        cat.arg("-c")
-            .arg(self.folder.join("apt.conf"))
-            .args(["cat-file", file]);
+        cat.arg("-c").arg(self.folder.join("apt.conf")).args(["cat-file", file]);
         let (mut child, collector) = spawn(&mut cat)?;
-        let read = child
-            .stdout
-            .take()
-            .map_or(Ok(()), |stdout| index.add(pocket, BufReader::new(stdout)));
+        let read = child.stdout.take().map_or(Ok(()), |stdout| index.add(pocket, BufReader::new(stdout)));
         let ended = finish(child, collector)?;
         match read {
             Ok(()) if ended.success => Ok(()),
-            Ok(()) => Err(Failure::tool(format!(
-                "{file} can't be read: {}",
-                ended.stderr.trim()
-            ))),
+            Ok(()) => Err(Failure::tool(format!("{file} can't be read: {}", ended.stderr.trim()))),
             Err(error) => Err(Failure::tool(format!("{file} can't be read: {error}"))),
         }
     }
@@ -256,11 +221,7 @@ impl<'a> State<'a> {
     /// `apt-get` with the private folder.
     pub fn apt_get(&self, arguments: &[&str]) -> Command {
         let mut command = command("apt-get");
-        command
-            .arg("-q")
-            .arg("-c")
-            .arg(self.folder.join("apt.conf"))
-            .args(arguments);
+        command.arg("-q").arg("-c").arg(self.folder.join("apt.conf")).args(arguments);
         command
     }
 }
@@ -268,11 +229,7 @@ impl<'a> State<'a> {
 /// The messages that name the pocket, as `URI POCKET Release` or as `…/dists/POCKET/…`.
 fn about_pocket<'m>(messages: &[&'m str], pocket: &str) -> Vec<&'m str> {
     let names = [format!(" {pocket} "), format!("/dists/{pocket}/")];
-    messages
-        .iter()
-        .copied()
-        .filter(|message| names.iter().any(|name| message.contains(name)))
-        .collect()
+    messages.iter().copied().filter(|message| names.iter().any(|name| message.contains(name))).collect()
 }
 
 #[cfg(test)]

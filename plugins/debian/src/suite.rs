@@ -11,26 +11,10 @@ pub struct Suite {
 }
 
 const SUITES: &[Suite] = &[
-    Suite {
-        name: "bullseye",
-        version: "11",
-        released: true,
-    },
-    Suite {
-        name: "bookworm",
-        version: "12",
-        released: true,
-    },
-    Suite {
-        name: "trixie",
-        version: "13",
-        released: true,
-    },
-    Suite {
-        name: "sid",
-        version: "sid",
-        released: false,
-    },
+    Suite { name: "bullseye", version: "11", released: true },
+    Suite { name: "bookworm", version: "12", released: true },
+    Suite { name: "trixie", version: "13", released: true },
+    Suite { name: "sid", version: "sid", released: false },
 ];
 
 /// A part of a suite with a Release file of its own.
@@ -54,10 +38,7 @@ impl Suite {
 
     /// Where its packages are.
     pub fn pockets(&self) -> Vec<Pocket> {
-        let pocket = |suffix: &str, security| Pocket {
-            name: format!("{}{suffix}", self.name),
-            security,
-        };
+        let pocket = |suffix: &str, security| Pocket { name: format!("{}{suffix}", self.name), security };
         let mut pockets = vec![pocket("", false)];
         if self.released {
             pockets.extend([pocket("-updates", false), pocket("-security", true)]);
@@ -73,9 +54,7 @@ mod tests {
     #[test]
     fn the_schema_has_the_same_suites() {
         let schema: serde_json::Value = serde_json::from_str(include_str!("../schema.json")).unwrap();
-        let listed = schema["properties"]["suites"]["items"]["enum"]
-            .as_array()
-            .unwrap();
+        let listed = schema["properties"]["suites"]["items"]["enum"].as_array().unwrap();
         assert!(listed.iter().filter_map(|name| name.as_str()).eq(Suite::names()));
     }
 
@@ -83,15 +62,8 @@ mod tests {
     fn pockets() {
         let check = |suite, expected: &[&str]| {
             let pockets = Suite::find(suite).unwrap().pockets();
-            assert_eq!(
-                pockets.iter().map(|pocket| &pocket.name).collect::<Vec<_>>(),
-                expected
-            );
-            assert!(
-                pockets
-                    .iter()
-                    .all(|pocket| pocket.security == pocket.name.ends_with("-security"))
-            );
+            assert_eq!(pockets.iter().map(|pocket| &pocket.name).collect::<Vec<_>>(), expected);
+            assert!(pockets.iter().all(|pocket| pocket.security == pocket.name.ends_with("-security")));
         };
         check("bookworm", &["bookworm", "bookworm-updates", "bookworm-security"]);
         check("sid", &["sid"]);

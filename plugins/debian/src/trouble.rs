@@ -33,10 +33,7 @@ const MEANINGS: &[(Trouble, &[&str])] = &[
             "is not signed",
         ],
     ),
-    (
-        Trouble::Date,
-        &["is expired", "is not valid yet", "Release file expired"],
-    ),
+    (Trouble::Date, &["is expired", "is not valid yet", "Release file expired"]),
     (
         Trouble::NotFound,
         &[
@@ -91,11 +88,7 @@ impl Trouble {
 
     /// The failure of `doing` something, with apt's own `messages`.
     pub fn failure(self, doing: &str, messages: &[&str]) -> Failure {
-        let said = if messages.is_empty() {
-            "apt did not say why".to_owned()
-        } else {
-            messages.join("; ")
-        };
+        let said = if messages.is_empty() { "apt did not say why".to_owned() } else { messages.join("; ") };
         let message = format!("{doing}: {said}");
         match self {
             Trouble::NotFound => Failure::user(message)
@@ -120,19 +113,14 @@ pub fn messages(stderr: &str) -> Vec<&str> {
     let warning = |line: &&str| line.starts_with("Failed to fetch") || Trouble::of(line) != Trouble::Other;
     stderr
         .lines()
-        .filter_map(|line| {
-            line.strip_prefix("E: ")
-                .or_else(|| line.strip_prefix("W: ").filter(warning))
-        })
+        .filter_map(|line| line.strip_prefix("E: ").or_else(|| line.strip_prefix("W: ").filter(warning)))
         .filter(|line| !line.starts_with("Some index files failed"))
         .collect()
 }
 
 /// The worst of `messages`. A file that wasn't fetched is also called "not signed".
 pub fn worst(messages: &[&str]) -> Trouble {
-    let not_fetched = messages
-        .iter()
-        .any(|message| message.starts_with("Failed to fetch"));
+    let not_fetched = messages.iter().any(|message| message.starts_with("Failed to fetch"));
     messages
         .iter()
         .filter(|message| !(not_fetched && message.ends_with("is not signed.")))
@@ -149,44 +137,23 @@ mod tests {
     #[test]
     fn meanings() {
         let check = |message, expected| assert_eq!(Trouble::of(message), expected, "{message}");
-        check(
-            "Failed to fetch http://h/dists/sid/InRelease  Could not resolve 'h'",
-            Network,
-        );
+        check("Failed to fetch http://h/dists/sid/InRelease  Could not resolve 'h'", Network);
         check(
             "Failed to fetch http://h/x  Could not connect to h:9 (192.0.2.1). - connect (111: Connection refused)",
             Network,
         );
-        check(
-            "Failed to fetch http://h/x.deb  503  Service Unavailable [IP: 192.0.2.1 80]",
-            Network,
-        );
+        check("Failed to fetch http://h/x.deb  503  Service Unavailable [IP: 192.0.2.1 80]", Network);
         check("Failed to fetch http://h/x.deb  Hash Sum mismatch", Network);
-        check(
-            "Failed to fetch http://h/x.deb  404  Not Found [IP: 192.0.2.1 80]",
-            NotFound,
-        );
-        check(
-            "The repository 'http://h/debian nosuite Release' does not have a Release file.",
-            NotFound,
-        );
-        check(
-            "The repository 'http://h/debian bullseye Release' no longer has a Release file.",
-            NotFound,
-        );
+        check("Failed to fetch http://h/x.deb  404  Not Found [IP: 192.0.2.1 80]", NotFound);
+        check("The repository 'http://h/debian nosuite Release' does not have a Release file.", NotFound);
+        check("The repository 'http://h/debian bullseye Release' no longer has a Release file.", NotFound);
         check(
             "GPG error: http://h/debian sid InRelease: The following signatures couldn't be verified because the \
              public key is not available: NO_PUBKEY 6ED0E7B82643E131",
             Signature,
         );
-        check(
-            "Release file for http://h/InRelease is expired (invalid since 3d 2h). Updates …",
-            Date,
-        );
-        check(
-            "Release file for http://h/InRelease is not valid yet (invalid for another 2h)",
-            Date,
-        );
+        check("Release file for http://h/InRelease is expired (invalid since 3d 2h). Updates …", Date);
+        check("Release file for http://h/InRelease is not valid yet (invalid for another 2h)", Date);
         check("Write error - write (28: No space left on device)", Other);
         check("Failed to fetch http://h/x.deb  403  Forbidden", Other);
     }
@@ -210,10 +177,7 @@ mod tests {
         let check = |messages: &[&str], expected| assert_eq!(worst(messages), expected, "{messages:?}");
         check(&["404  Not Found", "NO_PUBKEY 1", "502  Bad Gateway"], Signature);
         check(&["404  Not Found", "502  Bad Gateway"], Network);
-        check(
-            &["The repository 'http://h sid InRelease' is not signed."],
-            Signature,
-        );
+        check(&["The repository 'http://h sid InRelease' is not signed."], Signature);
         check(
             &[
                 "Failed to fetch http://h  403  Forbidden",

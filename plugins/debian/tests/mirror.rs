@@ -19,10 +19,7 @@ fn serve(answer: fn(path: &str) -> (&'static str, &'static str)) -> String {
             let request = lines.next().unwrap_or_default();
             lines.take_while(|line| !line.is_empty()).for_each(drop);
             let (status, body) = answer(request.split(' ').nth(1).unwrap_or_default());
-            let head = format!(
-                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close",
-                body.len()
-            );
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close", body.len());
             let _ = (&stream).write_all(format!("{head}\r\n\r\n{body}").as_bytes());
         }
     });
@@ -63,11 +60,7 @@ fn ask(run: &Value, apt_config: &Path) -> Value {
 }
 
 fn has_apt() -> bool {
-    let found = Command::new("apt-get")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_ok();
+    let found = Command::new("apt-get").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !found {
         eprintln!("skipped: no apt-get on this machine");
     }
@@ -99,36 +92,20 @@ fn sources(mirror: &str) -> String {
 fn a_mirror_without_the_suite() {
     let mirror = serve(|_| ("404 Not Found", ""));
     let message = format!("suite sid is not on the mirror {mirror}/debian");
-    check(
-        &sources(&mirror),
-        "resolve",
-        sid(),
-        "user",
-        &[&message, "remove the suite"],
-    );
+    check(&sources(&mirror), "resolve", sid(), "user", &[&message, "remove the suite"]);
 }
 
 #[test]
 fn a_mirror_that_is_down() {
     let mirror = serve(|_| ("503 Service Unavailable", ""));
-    let parts = [
-        "suite sid does not answer",
-        "503  Service Unavailable",
-        "try again",
-    ];
+    let parts = ["suite sid does not answer", "503  Service Unavailable", "try again"];
     check(&sources(&mirror), "resolve", sid(), "transient", &parts);
 }
 
 #[test]
 fn a_mirror_that_refuses() {
     let mirror = serve(|_| ("403 Forbidden", ""));
-    check(
-        &sources(&mirror),
-        "resolve",
-        sid(),
-        "tool",
-        &["suite sid does not answer", "403  Forbidden"],
-    );
+    check(&sources(&mirror), "resolve", sid(), "tool", &["suite sid does not answer", "403  Forbidden"]);
 }
 
 #[test]
@@ -140,24 +117,14 @@ fn a_mirror_without_signature() {
             ("404 Not Found", "")
         }
     });
-    let parts = [
-        "suite sid does not answer",
-        "is not signed",
-        "debian-archive-keyring",
-    ];
+    let parts = ["suite sid does not answer", "is not signed", "debian-archive-keyring"];
     check(&sources(&mirror), "resolve", sid(), "user", &parts);
 }
 
 #[test]
 fn a_machine_without_debian() {
     let parts = ["no Debian archive in", "sources.list"];
-    check(
-        "deb http://127.0.0.1:9/ubuntu noble main\n",
-        "resolve",
-        sid(),
-        "user",
-        &parts,
-    );
+    check("deb http://127.0.0.1:9/ubuntu noble main\n", "resolve", sid(), "user", &parts);
 }
 
 #[test]
@@ -180,13 +147,7 @@ fn a_locked_kernel_of_a_mirror_that_is_down() {
                          "file": "linux-image-7-cloud-amd64_7-1_amd64.deb", "sha256": "0".repeat(64), "size": 1});
     let kernel =
         json!({"id": "debian/sid/x86_64/7-cloud-amd64", "packages": [package], "with": {"suite": "sid"}});
-    check(
-        &sources(&mirror),
-        "fetch",
-        json!({"kernel": kernel}),
-        "transient",
-        &["503"],
-    );
+    check(&sources(&mirror), "fetch", json!({"kernel": kernel}), "transient", &["503"]);
 }
 
 /// The machine's own configuration with ours after it: nothing outside the private folder, and no hook.
@@ -220,9 +181,7 @@ fn the_machine_is_left_alone() {
     assert!(dump.contains("Dir::State::lists"));
     let private = folder.path().to_str().unwrap();
     for line in dump.lines() {
-        let state = ["Dir::State", "Dir::Cache", "Dir::Log"]
-            .iter()
-            .any(|name| line.starts_with(name));
+        let state = ["Dir::State", "Dir::Cache", "Dir::Log"].iter().any(|name| line.starts_with(name));
         let elsewhere = line.contains(" \"/") && !line.contains(private) && !line.contains("/dev/null");
         assert!(!(line.contains("var/") || state && elsewhere), "{line}");
         assert!(!line.contains("hooked") && !line.contains("hurd"), "{line}");

@@ -15,9 +15,7 @@ struct Plugin {
 
 impl Plugin {
     fn new() -> Self {
-        Plugin {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Plugin { folder: tempfile::tempdir().unwrap() }
     }
 
     /// All messages of one `run`; the result is the last.
@@ -69,19 +67,12 @@ impl Plugin {
 
 fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
-    entries
-        .map(|entry| (entry.path(), entry.metadata().unwrap().len()))
-        .collect()
+    entries.map(|entry| (entry.path(), entry.metadata().unwrap().len())).collect()
 }
 
 fn sha256sum(path: &Path) -> String {
     let output = Command::new("sha256sum").arg(path).output().unwrap();
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .split(' ')
-        .next()
-        .unwrap()
-        .to_owned()
+    String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().to_owned()
 }
 
 fn is_real() -> bool {
@@ -100,10 +91,7 @@ fn the_kernels_of_the_release() {
     let plugin = Plugin::new();
     let mut kernels = plugin.resolve(&["bullseye", "bookworm", "trixie", "sid"], &["cloud-amd64"]);
     kernels.extend(plugin.resolve(&["bookworm", "trixie"], &["cloud-arm64"]));
-    let ids: Vec<&str> = kernels
-        .iter()
-        .map(|kernel| kernel["id"].as_str().unwrap())
-        .collect();
+    let ids: Vec<&str> = kernels.iter().map(|kernel| kernel["id"].as_str().unwrap()).collect();
     let expected = [
         ("debian/11/x86_64/5.10.", "-cloud-amd64"),
         ("debian/12/x86_64/6.1.", "-cloud-amd64"),
@@ -114,10 +102,7 @@ fn the_kernels_of_the_release() {
     ];
     assert_eq!(ids.len(), expected.len());
     for (id, (start, end)) in ids.iter().zip(expected) {
-        assert!(
-            id.starts_with(start) && id.ends_with(end),
-            "{id} is no {start}*{end}"
-        );
+        assert!(id.starts_with(start) && id.ends_with(end), "{id} is no {start}*{end}");
     }
     for kernel in &kernels {
         plugin.fetch(kernel);
@@ -139,12 +124,7 @@ fn what_is_gone() {
         let messages = plugin.run("fetch", json!({"kernel": kernel}));
         let result = messages.last().unwrap();
         assert_eq!(result["class"], "gone", "{result}");
-        assert!(
-            result["help"]
-                .as_str()
-                .unwrap()
-                .starts_with("run \"btfpipe update debian/sid/x86_64/")
-        );
+        assert!(result["help"].as_str().unwrap().starts_with("run \"btfpipe update debian/sid/x86_64/"));
         assert_eq!(files(&plugin.folder.path().join("out")).len(), 0);
     }
 }
@@ -157,9 +137,6 @@ fn a_flavour_that_is_not_there() {
     let config = json!({"suites": ["sid"], "flavours": ["nonsense-amd64"]});
     let result = Plugin::new().run("resolve", config).pop().unwrap();
     assert_eq!(result["class"], "user");
-    assert_eq!(
-        result["message"],
-        "suite sid has no kernel of flavour nonsense-amd64"
-    );
+    assert_eq!(result["message"], "suite sid has no kernel of flavour nonsense-amd64");
     assert!(result["help"].as_str().unwrap().contains("cloud-amd64"));
 }

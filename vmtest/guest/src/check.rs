@@ -29,9 +29,7 @@ impl Checker {
         let visible = self.timed(entry, true, false);
         let hidden = self.hidden(entry);
         for name in program_names(&full.0, &visible.0, &hidden.0) {
-            results.send(&Message::Program(
-                self.program(entry, &name, &full.0, &visible.0, &hidden.0),
-            ))?;
+            results.send(&Message::Program(self.program(entry, &name, &full.0, &visible.0, &hidden.0)))?;
         }
         let end = End {
             check: index,
@@ -57,10 +55,7 @@ impl Checker {
     fn hidden(&self, entry: &Entry) -> Timed {
         match setup::hide_kernel_btf() {
             Ok(_hidden) => self.timed(entry, true, true),
-            Err(error) => (
-                Outcome::ended(PassEnd::NotRun, Some(format!("cannot hide BTF: {error}"))),
-                0,
-            ),
+            Err(error) => (Outcome::ended(PassEnd::NotRun, Some(format!("cannot hide BTF: {error}"))), 0),
         }
     }
 
@@ -71,12 +66,7 @@ impl Checker {
     }
 
     fn pass<'a>(&self, entry: &'a Entry, ours: bool, hidden: bool) -> pass::Pass<'a> {
-        pass::Pass {
-            elf: &entry.elf,
-            btf: ours.then_some(&entry.btf),
-            hidden,
-            seconds: self.seconds,
-        }
+        pass::Pass { elf: &entry.elf, btf: ours.then_some(&entry.btf), hidden, seconds: self.seconds }
     }
 
     fn program(
@@ -129,10 +119,7 @@ fn compare_programs(
     else {
         return Compare::NotDone;
     };
-    let ours = [visible, hidden]
-        .into_iter()
-        .flatten()
-        .filter_map(pass::Program::relocated);
+    let ours = [visible, hidden].into_iter().flatten().filter_map(pass::Program::relocated);
     let mut answer = Compare::NotDone;
     for insns in ours {
         answer = compare(reference, insns, funcs);
@@ -158,19 +145,10 @@ fn keep_one_log(loads: &mut [Load; 3]) {
 
 /// Every program that any pass saw, in the object's order.
 fn program_names(full: &Outcome, visible: &Outcome, hidden: &Outcome) -> Vec<String> {
-    let most = [full, visible, hidden]
-        .into_iter()
-        .max_by_key(|outcome| outcome.programs.len());
-    most.into_iter()
-        .flat_map(|outcome| &outcome.programs)
-        .map(|program| program.name.clone())
-        .collect()
+    let most = [full, visible, hidden].into_iter().max_by_key(|outcome| outcome.programs.len());
+    most.into_iter().flat_map(|outcome| &outcome.programs).map(|program| program.name.clone()).collect()
 }
 
 fn wire_pass((outcome, millis): Timed) -> wire::Pass {
-    wire::Pass {
-        end: outcome.end,
-        millis,
-        log: outcome.log,
-    }
+    wire::Pass { end: outcome.end, millis, log: outcome.log }
 }

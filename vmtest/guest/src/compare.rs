@@ -10,27 +10,17 @@ const LD_IMM64: u8 = 0x18;
 /// Compares all; of what differs, the first few are told.
 pub fn compare(full: &[Insn], ours: &[Insn], funcs: &[(u32, u32)]) -> Compare {
     if full.len() != ours.len() {
-        return Compare::Length {
-            full: full.len() as u32,
-            ours: ours.len() as u32,
-        };
+        return Compare::Length { full: full.len() as u32, ours: ours.len() as u32 };
     }
     let (full_masked, ours_masked) = (masked(full), masked(ours));
     let mut differing = (0..full.len()).filter(|&i| full_masked[i] != ours_masked[i]);
-    let first: Vec<Difference> = differing
-        .by_ref()
-        .take(DIFFERENCES_MAX)
-        .map(|i| difference(i, &full[i], &ours[i]))
-        .collect();
+    let first: Vec<Difference> =
+        differing.by_ref().take(DIFFERENCES_MAX).map(|i| difference(i, &full[i], &ours[i])).collect();
     if first.is_empty() {
         return Compare::Same;
     }
     let count = (first.len() + differing.count()) as u32;
-    Compare::Differs(Differs {
-        count,
-        first,
-        funcs: funcs.to_vec(),
-    })
+    Compare::Differs(Differs { count, first, funcs: funcs.to_vec() })
 }
 
 /// Map descriptors, addresses of maps' values, functions and ksyms are different in each process: of a 64-bit load
@@ -51,12 +41,7 @@ fn masked(insns: &[Insn]) -> Vec<Insn> {
 }
 
 fn difference(at: usize, full: &Insn, ours: &Insn) -> Difference {
-    Difference {
-        insn: at as u32,
-        full: hex(full),
-        ours: hex(ours),
-        relo: None,
-    }
+    Difference { insn: at as u32, full: hex(full), ours: hex(ours), relo: None }
 }
 
 fn hex(insn: &Insn) -> String {
@@ -110,12 +95,7 @@ mod tests {
     #[test]
     fn the_count_is_exact_when_the_list_is_cut() {
         let (full, ours) = (vec![mov(1); 200], vec![mov(2); 200]);
-        let Compare::Differs(differs) = compare(&full, &ours, &[(0, 5)]) else {
-            panic!()
-        };
-        assert_eq!(
-            (differs.count, differs.first.len(), differs.funcs.len()),
-            (200, DIFFERENCES_MAX, 1)
-        );
+        let Compare::Differs(differs) = compare(&full, &ours, &[(0, 5)]) else { panic!() };
+        assert_eq!((differs.count, differs.first.len(), differs.funcs.len()), (200, DIFFERENCES_MAX, 1));
     }
 }

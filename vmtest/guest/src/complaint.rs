@@ -2,21 +2,14 @@
 //! its words are, too.
 
 /// What libbpf writes after `prog 'NAME': ` when that program ends the work on the whole object.
-const FATAL: [&str; 4] = [
-    "failed to load: ",
-    "failed to relocate",
-    "failed to patch insn",
-    "failed to perform .BTF.ext",
-];
+const FATAL: [&str; 4] =
+    ["failed to load: ", "failed to relocate", "failed to patch insn", "failed to perform .BTF.ext"];
 
 /// The program that the log blames, the last word counting.
 pub fn blamed(log: &str) -> Option<&str> {
     log.lines().rev().find_map(|line| {
         let (name, rest) = line.strip_prefix("libbpf: prog '")?.split_once("': ")?;
-        FATAL
-            .iter()
-            .any(|fatal| without_relo(rest).starts_with(fatal))
-            .then_some(name)
+        FATAL.iter().any(|fatal| without_relo(rest).starts_with(fatal)).then_some(name)
     })
 }
 
@@ -27,8 +20,7 @@ pub fn misses_kernel_btf(log: &str) -> bool {
 
 /// True when it was a map that could not be made: everything is relocated before that.
 pub fn stopped_at_maps(log: &str) -> bool {
-    log.lines()
-        .any(|line| line.starts_with("libbpf: map '") && line.contains("': failed to create"))
+    log.lines().any(|line| line.starts_with("libbpf: map '") && line.contains("': failed to create"))
 }
 
 /// The text without `relo #N: ` in front.
@@ -52,22 +44,13 @@ mod tests {
     fn finds_the_program_that_ended_the_load() {
         check("", None);
         check("libbpf: failed to load object 'x'", None);
-        check(
-            "libbpf: prog 'a': failed to load: -EINVAL\nlibbpf: failed to load object 'x'",
-            Some("a"),
-        );
+        check("libbpf: prog 'a': failed to load: -EINVAL\nlibbpf: failed to load object 'x'", Some("a"));
         check("libbpf: prog 'a': BPF program load failed: -EINVAL\n", None);
-        check(
-            "libbpf: prog 'a': relo #3: failed to relocate: -EINVAL\n",
-            Some("a"),
-        );
+        check("libbpf: prog 'a': relo #3: failed to relocate: -EINVAL\n", Some("a"));
         check("libbpf: prog 'a': relo #3: patched insn #1\n", None);
         check("libbpf: prog 'a': failed to relocate calls: -LIBBPF\n", Some("a"));
         // A verifier log may hold anything; only libbpf's own lines count.
-        check(
-            "prog 'b': failed to load: 1\nlibbpf: prog 'a': failed to load: -13\n",
-            Some("a"),
-        );
+        check("prog 'b': failed to load: 1\nlibbpf: prog 'a': failed to load: -13\n", Some("a"));
     }
 
     #[test]

@@ -14,22 +14,17 @@ pub fn parse(log: &str) -> Relocations<'_> {
     let mut relocations = Relocations::default();
     let mut specs: BTreeMap<(&str, u32), &str> = BTreeMap::new();
     for line in log.lines() {
-        let Some((name, rest)) = line
-            .strip_prefix("libbpf: prog '")
-            .and_then(|rest| rest.split_once("': "))
+        let Some((name, rest)) = line.strip_prefix("libbpf: prog '").and_then(|rest| rest.split_once("': "))
         else {
             continue;
         };
         if let Some((number, what)) = numbered(rest, "relo #") {
             if what.starts_with('<') {
                 specs.insert((name, number), what);
-            } else if let Some((insn, _)) = what
-                .split_once("insn #")
-                .and_then(|(_, rest)| leading_number(rest))
+            } else if let Some((insn, _)) =
+                what.split_once("insn #").and_then(|(_, rest)| leading_number(rest))
             {
-                specs
-                    .get(&(name, number))
-                    .map(|spec| relocations.by_insn.insert((name, insn), spec));
+                specs.get(&(name, number)).map(|spec| relocations.by_insn.insert((name, insn), spec));
             }
         } else if let Some((subprog, at)) = placed_subprog(rest) {
             relocations.subprogs.insert((name, at), subprog);
@@ -91,10 +86,7 @@ libbpf: prog 'main': insn #4 relocated, imm 5 points to subprog 'helper' (now at
     fn finds_the_relocation_of_an_instruction() {
         check(2, Some("<byte_off> [7] struct task_struct.pid (0:1 @ offset 8)"));
         check(5, Some("<enumval_value> [8] enum e::A = 1"));
-        check(
-            11,
-            Some("<byte_off> [7] struct task_struct.comm (0:9 @ offset 80)"),
-        );
+        check(11, Some("<byte_off> [7] struct task_struct.comm (0:9 @ offset 80)"));
         check(3, None);
         check(10, None);
         check(12, None);

@@ -61,10 +61,7 @@ fn read_until(mut pipe: File, deadline: Instant) -> io::Result<Option<Vec<u8>>> 
 }
 
 fn wait_readable(pipe: &File, left: Duration) -> io::Result<bool> {
-    let timeout = Timespec {
-        tv_sec: left.as_secs() as i64,
-        tv_nsec: left.subsec_nanos().into(),
-    };
+    let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
     let mut fds = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
     Ok(poll(&mut fds, Some(&timeout))? > 0)
 }

@@ -53,16 +53,9 @@ pub fn func_info(program: &OpenProgram<'_>) -> Vec<(u32, u32)> {
     let records = unsafe {
         let first = libbpf_sys::bpf_program__func_info(program);
         let count = libbpf_sys::bpf_program__func_info_cnt(program);
-        if first.is_null() {
-            &[]
-        } else {
-            std::slice::from_raw_parts(first, count as usize)
-        }
+        if first.is_null() { &[] } else { std::slice::from_raw_parts(first, count as usize) }
     };
-    records
-        .iter()
-        .map(|record| (record.insn_off, record.type_id))
-        .collect()
+    records.iter().map(|record| (record.insn_off, record.type_id)).collect()
 }
 
 /// A program's instructions as they stand now, in file order.

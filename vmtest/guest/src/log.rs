@@ -30,11 +30,7 @@ pub fn start(detail: Detail) -> io::Result<()> {
         }
     };
     file.set_len(0)?;
-    let level = if detail == Detail::Everything {
-        PrintLevel::Debug
-    } else {
-        PrintLevel::Warn
-    };
+    let level = if detail == Detail::Everything { PrintLevel::Debug } else { PrintLevel::Warn };
     set_print(Some((level, keep)));
     Ok(())
 }

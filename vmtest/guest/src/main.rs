@@ -33,10 +33,7 @@ const SECONDS: u32 = 45;
 
 fn main() {
     if std::process::id() != 1 {
-        eprintln!(
-            "this is PID 1 of btfpipe's virtual machines; libbpf {}",
-            libbpf::version()
-        );
+        eprintln!("this is PID 1 of btfpipe's virtual machines; libbpf {}", libbpf::version());
         std::process::exit(2);
     }
     if let Err(error) = run() {
@@ -52,9 +49,7 @@ fn run() -> io::Result<()> {
     let mut results =
         Results::open(&device).map_err(|error| io::Error::other(format!("open {device}: {error}")))?;
     if let Err(error) = serve(&mut results) {
-        results.send(&Message::Fatal {
-            reason: error.to_string(),
-        })?;
+        results.send(&Message::Fatal { reason: error.to_string() })?;
     }
     results.drain()
 }
@@ -73,15 +68,8 @@ fn serve(results: &mut Results) -> io::Result<()> {
         btf,
         checks: count,
     }))?;
-    let seconds = env::var(wire::SECONDS_ENV)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(SECONDS);
-    let mut checker = Checker {
-        kernel_has_btf: btf.is_some(),
-        seconds,
-        full: BTreeMap::new(),
-    };
+    let seconds = env::var(wire::SECONDS_ENV).ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
+    let mut checker = Checker { kernel_has_btf: btf.is_some(), seconds, full: BTreeMap::new() };
     for (index, entry) in (0..).zip(&manifest.checks) {
         results.send(&Message::Begin { check: index })?;
         checker.run(index, entry, results)?;

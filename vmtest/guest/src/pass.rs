@@ -49,11 +49,7 @@ pub struct Program {
 impl Outcome {
     /// A pass that ended before it could say more.
     pub fn ended(end: PassEnd, log: Option<String>) -> Self {
-        Outcome {
-            end,
-            log,
-            programs: Vec::new(),
-        }
+        Outcome { end, log, programs: Vec::new() }
     }
 
     pub fn find_program(&self, name: &str) -> Option<&Program> {
@@ -94,11 +90,7 @@ pub fn relocation_log(pass: &Pass<'_>) -> String {
             Ok(())
         })
     });
-    if prepared.is_ok() {
-        log::text()
-    } else {
-        String::new()
-    }
+    if prepared.is_ok() { log::text() } else { String::new() }
 }
 
 fn end_of(ended: io::Result<Ended>, seconds: u32) -> PassEnd {
@@ -107,9 +99,7 @@ fn end_of(ended: io::Result<Ended>, seconds: u32) -> PassEnd {
         Ok(Ended::TimedOut) => PassEnd::TimedOut { seconds },
         Ok(Ended::Code(code)) => PassEnd::Lost { code },
         Ok(Ended::Wrote(_)) => PassEnd::Lost { code: 0 },
-        Err(error) => PassEnd::Lost {
-            code: error.raw_os_error().unwrap_or(-1),
-        },
+        Err(error) => PassEnd::Lost { code: error.raw_os_error().unwrap_or(-1) },
     }
 }
 
@@ -136,22 +126,9 @@ fn load(pass: &Pass<'_>, deadline: Instant) -> Outcome {
             } else {
                 PassEnd::NotPrepared { errno }
             };
-            return outcome(
-                &object,
-                pass,
-                end,
-                log::tail(&said),
-                &failed,
-                complaint::stopped_at_maps(&said),
-            );
+            return outcome(&object, pass, end, log::tail(&said), &failed, complaint::stopped_at_maps(&said));
         };
-        failed.insert(
-            name,
-            Load::Failed {
-                errno,
-                log: log::tail(&said),
-            },
-        );
+        failed.insert(name, Load::Failed { errno, log: log::tail(&said) });
         let _ = log::start(Detail::Warnings);
     };
     load_prepared(pass, &mut object, failed, deadline)
@@ -174,19 +151,10 @@ fn load_prepared(pass: &Pass<'_>, object: &mut OpenObject, mut failed: Failed, d
         let Some(name) = newly_blamed(&said, object) else {
             break (PassEnd::NotLoaded { errno }, said);
         };
-        object
-            .progs_mut()
-            .filter(|program| program.name() == name.as_str())
-            .for_each(|mut program| {
-                program.set_autoload(false);
-            });
-        failed.insert(
-            name,
-            Load::Failed {
-                errno,
-                log: log::tail(&said),
-            },
-        );
+        object.progs_mut().filter(|program| program.name() == name.as_str()).for_each(|mut program| {
+            program.set_autoload(false);
+        });
+        failed.insert(name, Load::Failed { errno, log: log::tail(&said) });
     };
     let mut programs = relocated.programs;
     for program in &mut programs {
@@ -196,11 +164,7 @@ fn load_prepared(pass: &Pass<'_>, object: &mut OpenObject, mut failed: Failed, d
             (None, other, _) => other.clone(),
         };
     }
-    Outcome {
-        end,
-        log: log::tail(&said),
-        programs,
-    }
+    Outcome { end, log: log::tail(&said), programs }
 }
 
 fn attempt(object: &mut OpenObject) -> i32 {
@@ -216,10 +180,7 @@ fn open(pass: &Pass<'_>, failed: &Failed) -> Result<OpenObject, i32> {
     maps::set_sizes(&mut object);
     for mut program in object.progs_mut() {
         let left_out = pass.hidden && needs_kernel_btf(program.prog_type());
-        let failed = program
-            .name()
-            .to_str()
-            .is_some_and(|name| failed.contains_key(name));
+        let failed = program.name().to_str().is_some_and(|name| failed.contains_key(name));
         program.set_autoload(!left_out && !failed);
     }
     Ok(object)
@@ -227,19 +188,13 @@ fn open(pass: &Pass<'_>, failed: &Failed) -> Result<OpenObject, i32> {
 
 /// Attach targets are types of the kernel's own BTF, `btf_custom_path` or not.
 fn needs_kernel_btf(kind: ProgramType) -> bool {
-    matches!(
-        kind,
-        ProgramType::Tracing | ProgramType::Lsm | ProgramType::StructOps | ProgramType::Ext
-    )
+    matches!(kind, ProgramType::Tracing | ProgramType::Lsm | ProgramType::StructOps | ProgramType::Ext)
 }
 
 /// The blamed program, if leaving it out changes anything.
 fn newly_blamed(said: &str, object: &OpenObject) -> Option<String> {
     let name = complaint::blamed(said)?;
-    object
-        .progs()
-        .any(|program| program.autoload() && program.name() == name)
-        .then(|| name.to_owned())
+    object.progs().any(|program| program.autoload() && program.name() == name).then(|| name.to_owned())
 }
 
 fn outcome(
@@ -254,11 +209,7 @@ fn outcome(
         let name = program.name().to_string_lossy().into_owned();
         let needs_kernel_btf = needs_kernel_btf(program.prog_type());
         let relocated = relocated && program.autoload();
-        let insns: Vec<Insn> = if relocated {
-            libbpf::insns(&program).collect()
-        } else {
-            Vec::new()
-        };
+        let insns: Vec<Insn> = if relocated { libbpf::insns(&program).collect() } else { Vec::new() };
         let load = match failed.get(&name) {
             Some(failure) => failure.clone(),
             None if pass.hidden && needs_kernel_btf => Load::NotTried,
@@ -268,21 +219,13 @@ fn outcome(
             section: program.section().to_string_lossy().into_owned(),
             needs_kernel_btf,
             load,
-            funcs: if relocated {
-                libbpf::func_info(&program)
-            } else {
-                Vec::new()
-            },
+            funcs: if relocated { libbpf::func_info(&program) } else { Vec::new() },
             insn_cnt: relocated.then_some(insns.len() as u32),
             insns,
             name,
         }
     };
-    Outcome {
-        end,
-        log,
-        programs: object.progs().map(program).collect(),
-    }
+    Outcome { end, log, programs: object.progs().map(program).collect() }
 }
 
 /// One line of JSON, then the instructions of all programs one after the other.
@@ -300,11 +243,7 @@ fn read_outcome(answer: &[u8]) -> Option<Outcome> {
     let mut outcome: Outcome = serde_json::from_slice(&answer[..line]).ok()?;
     let mut insns = answer[line + 1..].as_chunks::<8>().0.iter();
     for program in &mut outcome.programs {
-        program.insns = insns
-            .by_ref()
-            .take(program.insn_cnt.unwrap_or(0) as usize)
-            .copied()
-            .collect();
+        program.insns = insns.by_ref().take(program.insn_cnt.unwrap_or(0) as usize).copied().collect();
     }
     Some(outcome)
 }

@@ -31,10 +31,7 @@ pub fn system() -> io::Result<()> {
             mounted.map_err(|error| io::Error::other(format!("mount {kind} on {place}: {error}")))?;
         }
     }
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
+    let unlimited = Rlimit { current: None, maximum: None };
     setrlimit(Resource::Memlock, unlimited)?;
     Ok(())
 }
@@ -44,20 +41,14 @@ pub fn kernel_config(release: &str) -> io::Result<()> {
     if !Path::new(KERNEL_CONFIG).exists() {
         return Ok(());
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create("/boot")?;
+    fs::DirBuilder::new().recursive(true).mode(0o755).create("/boot")?;
     fs::hard_link(KERNEL_CONFIG, format!("/boot/config-{release}"))
 }
 
 /// The kernel's own BTF, if it has one.
 pub fn kernel_btf() -> Option<KernelBtf> {
     let bytes = fs::read(KERNEL_BTF).ok()?;
-    Some(KernelBtf {
-        size: bytes.len() as u64,
-        crc32: crc32fast::hash(&bytes),
-    })
+    Some(KernelBtf { size: bytes.len() as u64, crc32: crc32fast::hash(&bytes) })
 }
 
 /// Makes the kernel's own BTF invisible as long as it lives.

@@ -56,27 +56,16 @@ fn setup(test: &str) -> Option<Setup> {
         println!("{test} skipped: no objects; install libbpf-tools");
         return None;
     }
-    Some(Setup {
-        kernels,
-        btfs,
-        objects,
-        work,
-    })
+    Some(Setup { kernels, btfs, objects, work })
 }
 
 /// The objects inside of the programs of Debian's libbpf-tools, each once.
 fn embedded_objects(folder: &Path) -> Vec<PathBuf> {
     fs::create_dir(folder).expect("folder");
-    let listed = Command::new("dpkg")
-        .args(["-L", "libbpf-tools"])
-        .output()
-        .expect("dpkg")
-        .stdout;
+    let listed = Command::new("dpkg").args(["-L", "libbpf-tools"]).output().expect("dpkg").stdout;
     let listed = String::from_utf8(listed).expect("names of files");
-    let programs = listed
-        .lines()
-        .map(Path::new)
-        .filter(|path| path.parent().is_some_and(|p| p.ends_with("sbin")));
+    let programs =
+        listed.lines().map(Path::new).filter(|path| path.parent().is_some_and(|p| p.ends_with("sbin")));
     for program in programs.filter(|path| !path.is_symlink()) {
         let bytes = fs::read(program).expect("program");
         for object in relo_core::embedded_objects(&bytes) {
@@ -87,10 +76,8 @@ fn embedded_objects(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn list(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .expect("folder")
-        .map(|entry| entry.expect("entry").path())
-        .collect();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path()).collect();
     files.sort();
     files
 }
@@ -111,11 +98,7 @@ impl Setup {
     fn min_btf(&self, kernel: &Path, objects: &[PathBuf]) -> Vec<u8> {
         let out = self.work.path().join("min.btf");
         let mut bpftool = Command::new("bpftool");
-        bpftool
-            .args(["gen", "min_core_btf"])
-            .arg(self.full_btf(kernel))
-            .arg(&out)
-            .args(objects);
+        bpftool.args(["gen", "min_core_btf"]).arg(self.full_btf(kernel)).arg(&out).args(objects);
         assert!(bpftool.status().expect("bpftool").success());
         fs::read(out).expect("min.btf")
     }
@@ -127,17 +110,13 @@ impl Setup {
 }
 
 fn name(path: &Path) -> String {
-    path.file_name()
-        .expect("file name")
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().expect("file name").to_string_lossy().into_owned()
 }
 
 /// The release of a kernel's file: `btfpipe extract` puts distribution, version and architecture before it.
 fn release(kernel: &Path) -> String {
     let name = name(kernel);
-    name.rsplit_once("x86_64_")
-        .map_or(name.clone(), |(_, release)| release.to_owned())
+    name.rsplit_once("x86_64_").map_or(name.clone(), |(_, release)| release.to_owned())
 }
 
 fn check(object: &Path, btf: &[u8], label: &str) -> Check {
@@ -196,26 +175,16 @@ fn every_object_is_identical_on_every_kernel() {
     assert!(!setup.kernels.is_empty() && !setup.objects.is_empty());
     for kernel in &setup.kernels {
         let btf = setup.min_btf(kernel, &setup.objects);
-        let checks: Vec<Check> = setup
-            .objects
-            .iter()
-            .map(|object| check(object, &btf, "min"))
-            .collect();
+        let checks: Vec<Check> = setup.objects.iter().map(|object| check(object, &btf, "min")).collect();
         let (report, verdicts) = run(&setup.spec(kernel), &checks);
         assert_eq!(report.kernel_release, Some(release(kernel)));
         let full = fs::read(setup.full_btf(kernel)).expect("full BTF");
         let seen = report.kernel_btf.expect("kernel BTF");
-        assert_eq!(
-            (seen.size, seen.crc32),
-            (full.len() as u64, crc32fast::hash(&full))
-        );
+        assert_eq!((seen.size, seen.crc32), (full.len() as u64, crc32fast::hash(&full)));
         let mut counts = BTreeMap::new();
         for verdict in &verdicts {
             *counts.entry(verdict.verdict).or_insert(0) += 1;
-            assert!(
-                verdict.is_identical() && !verdict.verdict.is_failure(),
-                "{verdict:#?}"
-            );
+            assert!(verdict.is_identical() && !verdict.verdict.is_failure(), "{verdict:#?}");
         }
         println!(
             "{}: {} objects identical, {counts:?}, {:.1} s",
@@ -234,11 +203,8 @@ fn damage_is_found() {
     let Some(setup) = setup("damage_is_found") else {
         return;
     };
-    let kernel = setup
-        .kernels
-        .iter()
-        .find(|kernel| release(kernel).starts_with("6.1."))
-        .expect("a 6.1 kernel");
+    let kernel =
+        setup.kernels.iter().find(|kernel| release(kernel).starts_with("6.1.")).expect("a 6.1 kernel");
     let mut checks = Vec::new();
     for object in setup.objects_named(&MATRIX) {
         let btf = mutate::Btf::parse(setup.min_btf(kernel, std::slice::from_ref(&object)));
@@ -262,9 +228,7 @@ fn damage_is_found() {
     let (report, verdicts) = run(&setup.spec(kernel), &checks);
     let mut table: BTreeMap<(&str, String), usize> = BTreeMap::new();
     for verdict in &verdicts {
-        *table
-            .entry((&verdict.label, verdict.verdict.to_string()))
-            .or_default() += 1;
+        *table.entry((&verdict.label, verdict.verdict.to_string())).or_default() += 1;
     }
     println!("{} variants, {:.1} s: {table:#?}", verdicts.len(), report.seconds);
     for verdict in &verdicts {
@@ -273,12 +237,7 @@ fn damage_is_found() {
             "truncated" | "bad magic" => &[Verdict::LoadFailMinOnly],
             "bad type id" => &[Verdict::LoadFailMinOnly, Verdict::Crash],
             // Harmless where the type is not used by name or size.
-            _ => &[
-                Verdict::Mismatch,
-                Verdict::Identical,
-                Verdict::NeedsKernelBtf,
-                Verdict::LoadFailMinOnly,
-            ],
+            _ => &[Verdict::Mismatch, Verdict::Identical, Verdict::NeedsKernelBtf, Verdict::LoadFailMinOnly],
         };
         assert!(allowed.contains(&verdict.verdict), "{verdict:#?}");
     }
@@ -286,16 +245,10 @@ fn damage_is_found() {
 
 /// Compiles the source next to this file.
 fn compile(setup: &Setup, source: &str) -> PathBuf {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/real")
-        .join(source);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(source);
     let to = setup.work.path().join(source.replace(".c", ".o"));
     let mut clang = Command::new("clang");
-    clang
-        .args(["-target", "bpf", "-mcpu=v3", "-g", "-O2", "-c"])
-        .arg(from)
-        .arg("-o")
-        .arg(&to);
+    clang.args(["-target", "bpf", "-mcpu=v3", "-g", "-O2", "-c"]).arg(from).arg("-o").arg(&to);
     assert!(clang.status().expect("clang").success());
     to
 }
@@ -305,13 +258,8 @@ fn type_id_insns(object: &Path) -> Vec<(String, u32)> {
     let bytes = fs::read(object).expect("object");
     let object = relo_core::BpfObject::parse("o", &bytes).expect("object");
     let target_type_id = relo_core::ReloKind::TargetTypeId as u32;
-    let relos = object
-        .relos()
-        .iter()
-        .filter(|relo| relo.relo.kind == target_type_id);
-    relos
-        .map(|relo| (object.section_of(relo).to_owned(), relo.relo.insn_off / 8))
-        .collect()
+    let relos = object.relos().iter().filter(|relo| relo.relo.kind == target_type_id);
+    relos.map(|relo| (object.section_of(relo).to_owned(), relo.relo.insn_off / 8)).collect()
 }
 
 #[test]
@@ -319,50 +267,27 @@ fn type_ids_are_told_apart_from_mismatches() {
     let Some(setup) = setup("type_ids_are_told_apart_from_mismatches") else {
         return;
     };
-    let kernel = setup
-        .kernels
-        .iter()
-        .find(|kernel| release(kernel).starts_with("6.1."))
-        .expect("a 6.1 kernel");
+    let kernel =
+        setup.kernels.iter().find(|kernel| release(kernel).starts_with("6.1.")).expect("a 6.1 kernel");
     let object = compile(&setup, "type_ids.bpf.c");
     let btf = setup.min_btf(kernel, std::slice::from_ref(&object));
     let damaged = mutate::Btf::parse(btf.clone());
-    let (task, _) = damaged
-        .structs()
-        .into_iter()
-        .find(|(_, name)| name == "task_struct")
-        .expect("task_struct");
+    let (task, _) =
+        damaged.structs().into_iter().find(|(_, name)| name == "task_struct").expect("task_struct");
     let insns = type_id_insns(&object);
     assert_eq!(insns.len(), 3);
-    let exempt = |check: Check| Check {
-        type_id_insns: insns.clone(),
-        ..check
-    };
+    let exempt = |check: Check| Check { type_id_insns: insns.clone(), ..check };
     let checks = [
         exempt(check(&object, &btf, "exempt")),
         check(&object, &btf, "not exempt"),
         exempt(check(&object, &damaged.moved(task, 8), "moved")),
     ];
     let (_, verdicts) = run(&setup.spec(kernel), &checks);
-    let of = |index: usize| {
-        verdicts[index]
-            .programs
-            .iter()
-            .map(|program| program.verdict)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        of(0),
-        [Verdict::TypeIdReloc, Verdict::Identical, Verdict::NeedsKernelBtf]
-    );
-    assert_eq!(
-        of(1),
-        [Verdict::Mismatch, Verdict::Identical, Verdict::NeedsKernelBtf]
-    );
-    assert_eq!(
-        of(2),
-        [Verdict::TypeIdReloc, Verdict::Mismatch, Verdict::NeedsKernelBtf]
-    );
+    let of =
+        |index: usize| verdicts[index].programs.iter().map(|program| program.verdict).collect::<Vec<_>>();
+    assert_eq!(of(0), [Verdict::TypeIdReloc, Verdict::Identical, Verdict::NeedsKernelBtf]);
+    assert_eq!(of(1), [Verdict::Mismatch, Verdict::Identical, Verdict::NeedsKernelBtf]);
+    assert_eq!(of(2), [Verdict::TypeIdReloc, Verdict::Mismatch, Verdict::NeedsKernelBtf]);
     println!("{:#?}", verdicts[2]);
 }
 

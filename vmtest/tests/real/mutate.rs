@@ -30,20 +30,14 @@ impl Btf {
             types.push(Type { at, kind, vlen });
             at += 12 + tail(kind, vlen);
         }
-        Btf {
-            bytes,
-            types,
-            strings,
-        }
+        Btf { bytes, types, strings }
     }
 
     /// Names of the structs that have members, with their positions in the list of types.
     pub fn structs(&self) -> Vec<(usize, String)> {
         let types = self.types.iter().enumerate();
         let structs = types.filter(|(_, kind)| matches!(kind.kind, STRUCT | UNION) && kind.vlen > 0);
-        structs
-            .map(|(index, kind)| (index, self.name(word(&self.bytes, kind.at))))
-            .collect()
+        structs.map(|(index, kind)| (index, self.name(word(&self.bytes, kind.at)))).collect()
     }
 
     /// All members of one struct moved.
@@ -52,11 +46,7 @@ impl Btf {
             for member in self.members(index) {
                 let offset = word(new, member + 8);
                 // With the kind flag the upper byte is the size of a bitfield.
-                put(
-                    new,
-                    member + 8,
-                    (offset & 0xff00_0000) | ((offset & 0x00ff_ffff) + bytes * 8),
-                );
+                put(new, member + 8, (offset & 0xff00_0000) | ((offset & 0x00ff_ffff) + bytes * 8));
             }
         })
     }
@@ -68,10 +58,7 @@ impl Btf {
 
     /// Its first named member has another name.
     pub fn member_renamed(&self, index: usize) -> Vec<u8> {
-        let named = self
-            .members(index)
-            .into_iter()
-            .find(|&member| word(&self.bytes, member) != 0);
+        let named = self.members(index).into_iter().find(|&member| word(&self.bytes, member) != 0);
         self.renamed_at(named.unwrap_or(self.members(index)[0]))
     }
 
@@ -85,12 +72,7 @@ impl Btf {
 
     /// The first integer type has another size.
     pub fn int_resized(&self) -> Vec<u8> {
-        let int = self
-            .types
-            .iter()
-            .find(|kind| kind.kind == INT)
-            .expect("an int")
-            .at;
+        let int = self.types.iter().find(|kind| kind.kind == INT).expect("an int").at;
         let size = word(&self.bytes, int + 8);
         let new_size = if size == 8 { 4 } else { size * 2 };
         self.changed(|new| {
@@ -111,11 +93,7 @@ impl Btf {
     /// No type at all, and the empty string.
     pub fn empty() -> Vec<u8> {
         let words = [0x0001_eb9f, 24, 0, 0, 0, 1];
-        words
-            .iter()
-            .flat_map(|word: &u32| word.to_le_bytes())
-            .chain([0])
-            .collect()
+        words.iter().flat_map(|word: &u32| word.to_le_bytes()).chain([0]).collect()
     }
 
     fn renamed_at(&self, at: usize) -> Vec<u8> {

@@ -60,10 +60,7 @@ pub(super) fn hint(stderr: &str) -> Option<&'static str> {
 }
 
 pub(super) fn io(what: &str, source: std::io::Error) -> Error {
-    Error::Io {
-        what: what.to_owned(),
-        source,
-    }
+    Error::Io { what: what.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -73,24 +70,12 @@ mod tests {
     #[test]
     fn hints() {
         let check = |stderr: &str, expected: &str| match hint(stderr) {
-            Some(hint) => assert!(
-                !expected.is_empty() && hint.contains(expected),
-                "{stderr:?}: {hint}"
-            ),
+            Some(hint) => assert!(!expected.is_empty() && hint.contains(expected), "{stderr:?}: {hint}"),
             None => assert!(expected.is_empty(), "{stderr:?}"),
         };
-        check(
-            "a.c:1:10: fatal error: 'bpf/bpf_helpers.h' file not found",
-            "libbpf-dev",
-        );
-        check(
-            "a.c:1:10: fatal error: 'linux/bpf.h' file not found",
-            "linux-libc-dev",
-        );
-        check(
-            "/usr/include/linux/types.h:5:10: fatal error: 'asm/types.h' file not found",
-            "linux-libc-dev",
-        );
+        check("a.c:1:10: fatal error: 'bpf/bpf_helpers.h' file not found", "libbpf-dev");
+        check("a.c:1:10: fatal error: 'linux/bpf.h' file not found", "linux-libc-dev");
+        check("/usr/include/linux/types.h:5:10: fatal error: 'asm/types.h' file not found", "linux-libc-dev");
         check(
             "fatal error: error in backend: Incorrect flag for llvm.bpf.preserve.type.info intrinsic",
             "clang-19",

@@ -2,9 +2,7 @@
 
 /// The prerequisites of the only rule of a makefile that clang wrote.
 pub(super) fn parse_dependencies(makefile: &str) -> Vec<String> {
-    let rule = makefile
-        .split_once(": ")
-        .map_or("", |(_, prerequisites)| prerequisites);
+    let rule = makefile.split_once(": ").map_or("", |(_, prerequisites)| prerequisites);
     let mut paths = vec![String::new()];
     let mut chars = rule.chars().peekable();
     while let Some(char) = chars.next() {
@@ -42,10 +40,7 @@ mod tests {
             "/tmp/x/o: a.bpf.c kernel.h \\\n  /usr/include/bpf/bpf.h\n",
             &["a.bpf.c", "kernel.h", "/usr/include/bpf/bpf.h"],
         );
-        check(
-            "o: a\\ b.c c\\#d.h e$$f.h g$h.h i\\j.h\n",
-            &["a b.c", "c#d.h", "e$f.h", "g$h.h", "i\\j.h"],
-        );
+        check("o: a\\ b.c c\\#d.h e$$f.h g$h.h i\\j.h\n", &["a b.c", "c#d.h", "e$f.h", "g$h.h", "i\\j.h"]);
         check("o: a: b\n", &["a:", "b"]);
         check("no rule", &[]);
     }

@@ -31,23 +31,15 @@ pub(super) fn of(plugin: &Plugin) -> Result<Digest, PluginError> {
 
 /// The runtime files and the schema, sorted.
 fn files(plugin: &Plugin, folder: &Path) -> Result<BTreeSet<PathBuf>, PluginError> {
-    let mut files: BTreeSet<PathBuf> = plugin
-        .manifest
-        .config_schema
-        .iter()
-        .map(|name| folder.join(name))
-        .collect();
+    let mut files: BTreeSet<PathBuf> =
+        plugin.manifest.config_schema.iter().map(|name| folder.join(name)).collect();
     for pattern in &plugin.manifest.runtime {
         let wrong = |problem: &str| PluginError::Manifest {
             path: folder.join("plugin.yaml"),
             problem: format!("runtime: \"{pattern}\": {problem}"),
         };
         // `lib/**` means all files below lib.
-        let whole = if pattern.ends_with("**") {
-            format!("{pattern}/*")
-        } else {
-            pattern.clone()
-        };
+        let whole = if pattern.ends_with("**") { format!("{pattern}/*") } else { pattern.clone() };
         let found = Glob::new(&whole)
             .map_err(wrong)?
             .files(folder)

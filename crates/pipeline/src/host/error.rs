@@ -185,18 +185,11 @@ impl std::fmt::Display for Tail {
 /// Errors of a plugin carry its name.
 impl Plugin {
     pub(super) fn io(&self, path: &Path, error: io::Error) -> PluginError {
-        PluginError::Io {
-            plugin: self.name().to_owned(),
-            path: path.to_owned(),
-            error,
-        }
+        PluginError::Io { plugin: self.name().to_owned(), path: path.to_owned(), error }
     }
 
     pub(super) fn start(&self, error: io::Error) -> PluginError {
-        PluginError::Start {
-            plugin: self.name().to_owned(),
-            error,
-        }
+        PluginError::Start { plugin: self.name().to_owned(), error }
     }
 
     pub(super) fn broken(&self, problem: &str) -> PluginError {
@@ -208,9 +201,6 @@ impl Plugin {
     }
 
     pub(super) fn output(&self, problem: OutputProblem) -> PluginError {
-        PluginError::Output {
-            plugin: self.name().to_owned(),
-            problem,
-        }
+        PluginError::Output { plugin: self.name().to_owned(), problem }
     }
 }

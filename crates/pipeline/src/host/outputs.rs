@@ -64,12 +64,7 @@ pub(super) fn check(dirs: &Dirs, declared: &[Output]) -> Result<Vec<OutputFile>,
             path: path.clone(),
             error: io::Error::other(error.to_string()),
         })?;
-        files.push(OutputFile {
-            name: output.name.clone(),
-            path,
-            digest,
-            size,
-        });
+        files.push(OutputFile { name: output.name.clone(), path, digest, size });
     }
     match there.pop_first() {
         Some(path) => Err(OutputProblem::Undeclared(path)),
@@ -88,19 +83,13 @@ fn resolve(dirs: &Dirs, path: &Path) -> Result<PathBuf, OutputProblem> {
         // Without any `.` that was written.
         Ok(whole.components().collect())
     } else {
-        Err(OutputProblem::Outside {
-            path: path.to_owned(),
-            outdir: dirs.outdir.clone(),
-        })
+        Err(OutputProblem::Outside { path: path.to_owned(), outdir: dirs.outdir.clone() })
     }
 }
 
 /// All regular files below a folder. No link is followed.
 fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), OutputProblem> {
-    let failed = |error| OutputProblem::Io {
-        path: folder.to_owned(),
-        error,
-    };
+    let failed = |error| OutputProblem::Io { path: folder.to_owned(), error };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let kind = entry.file_type().map_err(failed)?;

@@ -40,11 +40,7 @@ impl Process {
             .args(&plugin.arguments)
             .current_dir(folder)
             .env_clear()
-            .envs(
-                ENVIRONMENT
-                    .iter()
-                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
-            )
+            .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -52,23 +48,17 @@ impl Process {
             // Ctrl-C goes to our group: we end it ourselves, in order.
             .process_group(0);
         die_with_parent(&mut command);
-        Ok(Process {
-            child: command.spawn()?,
-        })
+        Ok(Process { child: command.spawn()? })
     }
 
     /// How it ended, if it has. It isn't collected yet, so that its process group's number stays taken.
     pub fn find_end(&self) -> Option<End> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(Pid::from_child(&self.child)), options) {
-            Ok(status) => status.map(|status| End {
-                code: status.exit_status(),
-                signal: status.terminating_signal(),
-            }),
-            Err(_) => Some(End {
-                code: None,
-                signal: None,
-            }),
+            Ok(status) => {
+                status.map(|status| End { code: status.exit_status(), signal: status.terminating_signal() })
+            }
+            Err(_) => Some(End { code: None, signal: None }),
         }
     }
 

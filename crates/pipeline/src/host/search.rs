@@ -25,11 +25,8 @@ const LARGEST_MANIFEST: u64 = 1 << 20;
 
 impl Search {
     pub fn of_this_process(repo_root: &Path) -> Search {
-        let split = |name| {
-            env::var_os(name)
-                .map(|value| env::split_paths(&value).collect())
-                .unwrap_or_default()
-        };
+        let split =
+            |name| env::var_os(name).map(|value| env::split_paths(&value).collect()).unwrap_or_default();
         let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
         let mut folders = vec![repo_root.join("plugins")];
         folders.extend(Vec::<PathBuf>::into_iter(split("BTFPIPE_PLUGIN_PATH")).filter(is_set));
@@ -53,36 +50,23 @@ impl Search {
                 Ok(bytes) => return self.load(name, &folder, &path, bytes),
                 Err(error) if is_absent(&error) => looked.push(path.display().to_string()),
                 Err(error) => {
-                    return Err(PluginError::Manifest {
-                        path,
-                        problem: error.to_string(),
-                    });
+                    return Err(PluginError::Manifest { path, problem: error.to_string() });
                 }
             }
         }
         let program = format!("btfpipe-plugin-{name}");
-        match self
-            .beside
-            .iter()
-            .chain(&self.path)
-            .find_map(|folder| find_executable(&folder.join(&program)))
+        match self.beside.iter().chain(&self.path).find_map(|folder| find_executable(&folder.join(&program)))
         {
             Some(program) => Ok(bare(name, program)),
             None => {
                 looked.push(format!("{program} beside btfpipe or on PATH"));
-                Err(PluginError::NotFound {
-                    name: name.to_owned(),
-                    looked,
-                })
+                Err(PluginError::NotFound { name: name.to_owned(), looked })
             }
         }
     }
 
     fn load(&self, name: &str, folder: &Path, path: &Path, bytes: Vec<u8>) -> Result<Plugin, PluginError> {
-        let wrong = |problem: String| PluginError::Manifest {
-            path: path.to_owned(),
-            problem,
-        };
+        let wrong = |problem: String| PluginError::Manifest { path: path.to_owned(), problem };
         let manifest = parse(&bytes).map_err(wrong)?;
         check(&manifest, name).map_err(wrong)?;
         let timeout = manifest
@@ -95,17 +79,12 @@ impl Search {
             .ok_or_else(|| wrong(format!("run: no command for {platform}")))?;
         let Some((program, arguments)) = command.split_first().filter(|(program, _)| !program.is_empty())
         else {
-            return Err(wrong(
-                "run: the command is empty; write [PROGRAM, ARGUMENT…]".to_owned(),
-            ));
+            return Err(wrong("run: the command is empty; write [PROGRAM, ARGUMENT…]".to_owned()));
         };
         let folder = std::path::absolute(folder).map_err(|error| wrong(error.to_string()))?;
         Ok(Plugin {
             program: self.find_program(name, program, &folder)?,
-            arguments: arguments
-                .iter()
-                .map(|argument| resolve_argument(argument, &folder))
-                .collect(),
+            arguments: arguments.iter().map(|argument| resolve_argument(argument, &folder)).collect(),
             timeout: timeout.unwrap_or(TIMEOUT),
             limits: LIMITS,
             manifest_bytes: bytes,
@@ -119,20 +98,15 @@ impl Search {
     fn find_program(&self, plugin: &str, program: &str, folder: &Path) -> Result<PathBuf, PluginError> {
         let own = [folder.to_owned()];
         let is_path = program.contains('/');
-        let near: Vec<&PathBuf> = own
-            .iter()
-            .chain(self.beside.as_ref().filter(|_| !is_path))
-            .collect();
+        let near: Vec<&PathBuf> = own.iter().chain(self.beside.as_ref().filter(|_| !is_path)).collect();
         let path = self.path.iter().filter(|_| !is_path);
-        near.iter()
-            .copied()
-            .chain(path)
-            .find_map(|folder| find_executable(&folder.join(program)))
-            .ok_or_else(|| PluginError::Program {
+        near.iter().copied().chain(path).find_map(|folder| find_executable(&folder.join(program))).ok_or_else(
+            || PluginError::Program {
                 plugin: plugin.to_owned(),
                 program: program.to_owned(),
                 looked: near.into_iter().cloned().collect(),
-            })
+            },
+        )
     }
 }
 
@@ -146,9 +120,7 @@ fn resolve_argument(argument: &str, folder: &Path) -> String {
 /// Whether a relative path stays where it is.
 pub(super) fn is_inside(path: &str) -> bool {
     !path.is_empty()
-        && Path::new(path)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 fn find_executable(path: &Path) -> Option<PathBuf> {
@@ -189,17 +161,12 @@ fn is_name(name: &str) -> bool {
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(LARGEST_MANIFEST + 1)
-        .read_to_end(&mut bytes)?;
+    fs::File::open(path)?.take(LARGEST_MANIFEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_MANIFEST {
         return Err(io::Error::other("larger than 1 MiB"));
     }
@@ -217,24 +184,13 @@ fn parse(bytes: &[u8]) -> Result<Manifest, String> {
 
 fn check(manifest: &Manifest, name: &str) -> Result<(), String> {
     if manifest.api != PROTOCOL {
-        return Err(format!(
-            "api: {} is unknown, this btfpipe knows {PROTOCOL}",
-            manifest.api
-        ));
+        return Err(format!("api: {} is unknown, this btfpipe knows {PROTOCOL}", manifest.api));
     }
     if manifest.name != name {
-        return Err(format!(
-            "name: \"{}\" is not the folder's name \"{name}\"",
-            manifest.name
-        ));
+        return Err(format!("name: \"{}\" is not the folder's name \"{name}\"", manifest.name));
     }
     let outside = |path: &&String| !is_inside(path);
-    match manifest
-        .runtime
-        .iter()
-        .chain(&manifest.config_schema)
-        .find(outside)
-    {
+    match manifest.runtime.iter().chain(&manifest.config_schema).find(outside) {
         Some(path) => Err(format!("\"{path}\" is not inside the plugin's folder")),
         None => Ok(()),
     }

@@ -100,10 +100,7 @@ impl<'a> Session<'a> {
     pub fn hello(&mut self) -> Result<PluginHello, PluginError> {
         self.send(&HostMessage::Hello(Hello {
             protocols: vec![PROTOCOL],
-            host: Identity {
-                name: "btfpipe".to_owned(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            },
+            host: Identity { name: "btfpipe".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
             features: ["progress", "cancel", "validate"].map(String::from).to_vec(),
         }))?;
         let within = self.plugin.limits.hello;
@@ -117,10 +114,7 @@ impl<'a> Session<'a> {
                 Ok(hello)
             }
             Ok(PluginMessage::Hello(hello)) => {
-                let problem = format!(
-                    "speaks protocol {}, and btfpipe speaks {PROTOCOL}",
-                    hello.protocol
-                );
+                let problem = format!("speaks protocol {}, and btfpipe speaks {PROTOCOL}", hello.protocol);
                 Err(self.broken(problem))
             }
             Ok(_) => Err(self.broken("speaks before it says hello".to_owned())),
@@ -235,10 +229,7 @@ impl<'a> Session<'a> {
     fn complain(&mut self, kind: &'static str, problem: String) {
         if !self.complained.contains(&kind) {
             self.complained.push(kind);
-            (self.events)(PluginEvent::Warning(format!(
-                "plugin {} {problem}",
-                self.plugin.name()
-            )));
+            (self.events)(PluginEvent::Warning(format!("plugin {} {problem}", self.plugin.name())));
         }
     }
 
@@ -248,9 +239,7 @@ impl<'a> Session<'a> {
     }
 
     fn send(&self, message: &HostMessage) -> Result<(), PluginError> {
-        let line = message
-            .to_line()
-            .map_err(|error| self.plugin.start(error.into()))?;
+        let line = message.to_line().map_err(|error| self.plugin.start(error.into()))?;
         if let Some(to_plugin) = &self.to_plugin {
             // An error means that the plugin doesn't read any more; what it says tells more.
             let _ = to_plugin.send(line);
@@ -264,11 +253,7 @@ impl<'a> Session<'a> {
         match stop {
             Stop::Deadline => {
                 self.give_up(id);
-                PluginError::Deadline {
-                    plugin,
-                    within,
-                    tail: self.tail.clone(),
-                }
+                PluginError::Deadline { plugin, within, tail: self.tail.clone() }
             }
             Stop::Cancelled => {
                 self.give_up(id);
@@ -291,11 +276,7 @@ impl<'a> Session<'a> {
 
     fn broken(&mut self, problem: String) -> PluginError {
         self.kill();
-        PluginError::Protocol {
-            plugin: self.plugin.name().to_owned(),
-            problem,
-            tail: self.tail.clone(),
-        }
+        PluginError::Protocol { plugin: self.plugin.name().to_owned(), problem, tail: self.tail.clone() }
     }
 
     /// First asks, then insists.
@@ -332,10 +313,7 @@ impl<'a> Session<'a> {
     fn kill(&mut self) {
         self.process.signal(Signal::KILL);
         let until = Instant::now() + Duration::from_millis(500);
-        while let Ok(heard) = self
-            .from_plugin
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
+        while let Ok(heard) = self.from_plugin.recv_timeout(until.saturating_duration_since(Instant::now())) {
             if let Heard::Stderr(line) = heard {
                 self.note_stderr(line);
             }
@@ -356,9 +334,7 @@ fn read_lines(stdout: ChildStdout, heard: &SyncSender<Heard>) {
     let mut stdout = BufReader::new(stdout);
     loop {
         let mut line = Vec::new();
-        let read = (&mut stdout)
-            .take(MAX_LINE as u64 + 1)
-            .read_until(b'\n', &mut line);
+        let read = (&mut stdout).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line);
         let ended = line.pop_if(|last| *last == b'\n').is_some();
         let message = match read {
             Ok(0) | Err(_) => Heard::Closed,
@@ -380,10 +356,7 @@ fn read_stderr(stderr: ChildStderr, heard: &SyncSender<Heard>) {
             Ok(0) | Err(_) => return,
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
-                if heard
-                    .send(Heard::Stderr(printable(text.trim_end_matches(['\n', '\r']))))
-                    .is_err()
-                {
+                if heard.send(Heard::Stderr(printable(text.trim_end_matches(['\n', '\r'])))).is_err() {
                     return;
                 }
             }
@@ -393,7 +366,5 @@ fn read_stderr(stderr: ChildStderr, heard: &SyncSender<Heard>) {
 
 /// One line that does nothing to a terminal.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

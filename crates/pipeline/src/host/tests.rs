@@ -30,9 +30,7 @@ const OK: &str = r#"echo '{"type":"result","id":1,"status":"ok"}'"#;
 
 impl Fixture {
     fn new(manifest: &str, script: &str) -> Fixture {
-        let fixture = Fixture {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let fixture = Fixture { folder: tempfile::tempdir().unwrap() };
         fixture.write("plugins/fake/plugin.yaml", manifest);
         fixture.write("plugins/fake/main.sh", script);
         fixture
@@ -75,9 +73,7 @@ impl Fixture {
 
     fn run_with(&self, plugin: &Plugin) -> (Result<PluginResult, PluginError>, Vec<PluginEvent>) {
         let mut events = Vec::new();
-        let result = plugin.run("step", &json!({"a": 1}), &self.dirs(), &mut |event| {
-            events.push(event)
-        });
+        let result = plugin.run("step", &json!({"a": 1}), &self.dirs(), &mut |event| events.push(event));
         (result, events)
     }
 }
@@ -100,10 +96,7 @@ fn hasty(fixture: &Fixture) -> Plugin {
 fn patient(fixture: &Fixture) -> Plugin {
     Plugin {
         timeout: TIMEOUT,
-        limits: Limits {
-            exit: LIMITS.exit,
-            ..hasty(fixture).limits
-        },
+        limits: Limits { exit: LIMITS.exit, ..hasty(fixture).limits },
         ..hasty(fixture)
     }
 }
@@ -128,16 +121,9 @@ fn check_plugin(fixture: &Fixture, plugin: &Plugin, part: &str) {
     let begin = Instant::now();
     let (result, events) = fixture.run_with(plugin);
     let error = result.unwrap_err().to_string();
-    assert!(
-        error.contains(part),
-        "{part:?} is not in {error:?} after {events:?}"
-    );
+    assert!(error.contains(part), "{part:?} is not in {error:?} after {events:?}");
     // Whoever hangs, hangs for a minute.
-    assert!(
-        begin.elapsed() < Duration::from_secs(30),
-        "{error} took {:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(30), "{error} took {:?}", begin.elapsed());
 }
 
 #[test]
@@ -159,38 +145,18 @@ read -r line; case "$line" in *shutdown*) exit 0;; esac; exit 1"#,
     assert_eq!(result.metrics["n"], 3);
     assert_eq!(result.kernels[0].id, "k");
     assert_eq!(result.outputs[0].name, "abc");
-    assert_eq!(
-        result.outputs[0].path,
-        fixture.path("work/out/sub/abc").canonicalize().unwrap()
-    );
-    assert_eq!(
-        (result.outputs[0].size, result.outputs[0].digest),
-        (3, Digest::of(b"abc"))
-    );
+    assert_eq!(result.outputs[0].path, fixture.path("work/out/sub/abc").canonicalize().unwrap());
+    assert_eq!((result.outputs[0].size, result.outputs[0].digest), (3, Digest::of(b"abc")));
     let run: Value = serde_json::from_slice(&fs::read(&result.outputs[1].path).unwrap()).unwrap();
-    assert_eq!(
-        (&run["step"], &run["config"]["a"], &run["attempt"]),
-        (&json!("step"), &json!(1), &json!(1))
-    );
+    assert_eq!((&run["step"], &run["config"]["a"], &run["attempt"]), (&json!("step"), &json!(1), &json!(1)));
     assert_eq!(run["deadline_ms"], 600_000);
     let stderr = PluginEvent::Stderr("a word".into());
     assert!(events.contains(&stderr));
     let others: Vec<&PluginEvent> = events.iter().filter(|event| **event != stderr).collect();
-    assert_eq!(
-        others[0],
-        &PluginEvent::Started(Identity {
-            name: "fake".into(),
-            version: "0.1.0".into()
-        })
-    );
+    assert_eq!(others[0], &PluginEvent::Started(Identity { name: "fake".into(), version: "0.1.0".into() }));
     assert_eq!(
         others[1],
-        &PluginEvent::Progress {
-            done: 1,
-            total: Some(2),
-            unit: "types".into(),
-            message: "one [2J".into()
-        }
+        &PluginEvent::Progress { done: 1, total: Some(2), unit: "types".into(), message: "one [2J".into() }
     );
     assert!(
         matches!(others[2], PluginEvent::Log { level: Level::Warn, message, .. } if message == "careful")
@@ -213,10 +179,7 @@ fn plugins_that_hang() {
     // Each starts a child, which has to go too: it holds stdout, so that a survivor would be noticed by the time.
     for (script, part) in [
         ("sleep 60 & sleep 60", "sh did not say hello within 1 s"),
-        (
-            "echo 'starting up' >&2; sleep 60",
-            "within 1 s; it last wrote:\n  starting up",
-        ),
+        ("echo 'starting up' >&2; sleep 60", "within 1 s; it last wrote:\n  starting up"),
     ] {
         let fixture = Fixture::new(MANIFEST, script);
         let mut plugin = hasty(&fixture);
@@ -224,29 +187,20 @@ fn plugins_that_hang() {
         check_plugin(&fixture, &plugin, part);
     }
     check_stopped(&script("sleep 60 & sleep 60"), "took longer than 0.4 s");
-    check_stopped(
-        &script("trap '' TERM; sleep 60 & while true; do sleep 1; done"),
-        "took longer than 0.4 s",
-    );
+    check_stopped(&script("trap '' TERM; sleep 60 & while true; do sleep 1; done"), "took longer than 0.4 s");
     check_stopped(
         &script("while true; do echo '{\"type\":\"progress\",\"id\":1,\"done\":1}'; done"),
         "took longer",
     );
     check_stopped(&script("while true; do echo noise; done"), "took longer");
-    check_error(
-        &script("exec >&-; sleep 60"),
-        "closed its stdout before it gave a result",
-    );
+    check_error(&script("exec >&-; sleep 60"), "closed its stdout before it gave a result");
 }
 
 #[test]
 fn a_cancel_is_heard() {
     let heard = r#"read -r line; case "$line" in *cancel*'"id":1'*) echo "heard" >&2;; esac; exit 0"#;
     let fixture = Fixture::new(MANIFEST, &script(heard));
-    let (result, events) = fixture.run_with(&Plugin {
-        limits: LIMITS,
-        ..hasty(&fixture)
-    });
+    let (result, events) = fixture.run_with(&Plugin { limits: LIMITS, ..hasty(&fixture) });
     assert!(matches!(result, Err(PluginError::Deadline { .. })));
     assert!(events.contains(&PluginEvent::Stderr("heard".into())));
 }
@@ -258,10 +212,7 @@ fn plugins_that_crash() {
         &script("echo 'it broke' >&2; exit 1"),
         "exited with code 1 before it gave a result; it last wrote:\n  it broke",
     );
-    check_error(
-        &script("kill -SEGV $$"),
-        "crashed (signal 11) before it gave a result",
-    );
+    check_error(&script("kill -SEGV $$"), "crashed (signal 11) before it gave a result");
     check_error(&script("exit 0"), "exited with code 0 before it gave a result");
     check_error(&script("seq 1000 >&2; exit 1"), "it last wrote:\n  981\n");
 }
@@ -280,10 +231,7 @@ fn plugins_that_speak_something_else() {
         "a line of more than 1048576 bytes",
     );
     check_error("cat /dev/zero", "a line of more than 1048576 bytes");
-    check_error(
-        &script(r#"echo '{"type":"invalid","id":1,"problems":[]}'"#),
-        "answers run with \"invalid\"",
-    );
+    check_error(&script(r#"echo '{"type":"invalid","id":1,"problems":[]}'"#), "answers run with \"invalid\"");
 }
 
 /// Scripts that do well in the end, and the warning that they get on the way.
@@ -298,31 +246,16 @@ fn check_warning(noise: &str, expected: &str) {
             _ => None,
         })
         .collect();
-    assert!(
-        warnings.len() == 1 && warnings[0].contains(expected),
-        "{expected} is not {warnings:?}"
-    );
+    assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected} is not {warnings:?}");
 }
 
 #[test]
 fn noise_is_one_warning() {
-    check_warning(
-        "echo Hello; echo; echo World",
-        "writes to stdout what is no message: Hello",
-    );
-    check_warning(
-        "printf '\\377\\376\\n'",
-        "writes to stdout what is no message: \u{fffd}\u{fffd}",
-    );
-    check_warning(
-        r#"echo '{"type":"dance"}'; echo '{"type":"sing"}'"#,
-        "unknown message type \"dance\"",
-    );
+    check_warning("echo Hello; echo; echo World", "writes to stdout what is no message: Hello");
+    check_warning("printf '\\377\\376\\n'", "writes to stdout what is no message: \u{fffd}\u{fffd}");
+    check_warning(r#"echo '{"type":"dance"}'; echo '{"type":"sing"}'"#, "unknown message type \"dance\"");
     check_warning(r#"echo '{"type":"progress"}'"#, "wrong \"progress\" message");
-    check_warning(
-        r#"echo '{"type":"result","id":7,"status":"ok"}'"#,
-        "answers what nobody asked",
-    );
+    check_warning(r#"echo '{"type":"result","id":7,"status":"ok"}'"#, "answers what nobody asked");
     check_warning(
         r#"echo '{"type":"hello","protocol":1,"plugin":{"name":"x","version":"1"}}'"#,
         "says hello again",
@@ -349,13 +282,9 @@ fn an_end_that_is_not_clean() {
     let fixture = Fixture::new(MANIFEST, &script(&format!("{OK}; exit 5")));
     let (result, events) = fixture.run();
     result.unwrap();
-    assert!(events.contains(&PluginEvent::Warning(
-        "plugin fake exited with code 5 after its result".into()
-    )));
-    let fixture = Fixture::new(
-        MANIFEST,
-        &script(&format!("{OK}; trap '' TERM; while true; do sleep 1; done")),
-    );
+    assert!(events.contains(&PluginEvent::Warning("plugin fake exited with code 5 after its result".into())));
+    let fixture =
+        Fixture::new(MANIFEST, &script(&format!("{OK}; trap '' TERM; while true; do sleep 1; done")));
     let (result, events) = fixture.run_with(&hasty(&fixture));
     result.unwrap();
     let killed = "plugin fake did not end after its result, and was killed";
@@ -364,10 +293,7 @@ fn an_end_that_is_not_clean() {
 
 #[test]
 fn no_process_is_left() {
-    let fixture = Fixture::new(
-        MANIFEST,
-        &script(&format!("sleep 61 & echo $! > \"$PWD/pid\"; {OK}")),
-    );
+    let fixture = Fixture::new(MANIFEST, &script(&format!("sleep 61 & echo $! > \"$PWD/pid\"; {OK}")));
     let (result, _) = fixture.run();
     result.unwrap();
     let pid = fs::read_to_string(fixture.path("work/pid")).unwrap();
@@ -380,10 +306,7 @@ fn interruption() {
     let fixture = Fixture::new(MANIFEST, &script("sleep 60"));
     let plugin = hasty(&fixture);
     let (config, dirs, cancel) = (json!(null), fixture.dirs(), AtomicBool::new(true));
-    let request = Request {
-        cancel: Some(&cancel),
-        ..Request::new("step", &config, &dirs)
-    };
+    let request = Request { cancel: Some(&cancel), ..Request::new("step", &config, &dirs) };
     let error = plugin.run_request(&request, &mut |_| {}).unwrap_err();
     assert!(matches!(error, PluginError::Cancelled { .. }), "{error}");
 }
@@ -403,16 +326,8 @@ fn outputs_that_are_refused() {
         x,
         "out/y is in the output folder, and not among the outputs",
     );
-    check_output(
-        "echo 1 > out/x; mkdir out/d; echo 2 > out/d/y",
-        x,
-        "out/d/y is in the output folder",
-    );
-    check_output(
-        "ln -s /etc/passwd out/x",
-        x,
-        "out/x in the output folder is no regular file",
-    );
+    check_output("echo 1 > out/x; mkdir out/d; echo 2 > out/d/y", x, "out/d/y is in the output folder");
+    check_output("ln -s /etc/passwd out/x", x, "out/x in the output folder is no regular file");
     check_output("mkfifo out/x", x, "out/x in the output folder is no regular file");
     check_output(
         "echo 1 > y; ln -s .. out/d",
@@ -425,22 +340,9 @@ fn outputs_that_are_refused() {
         "out in the output folder is no regular file",
     );
     check_output("echo 1 > out/x", &format!("{x},{x}"), "out/x is named twice");
-    for path in [
-        "/etc/passwd",
-        "x",
-        "out/../x",
-        "out",
-        "out/",
-        "../out/x",
-        "out/../out/x",
-        "",
-    ] {
+    for path in ["/etc/passwd", "x", "out/../x", "out", "out/", "../out/x", "out/../out/x", ""] {
         let declared = format!(r#"{{"name":"x","path":"{path}"}}"#);
-        check_output(
-            "echo 1 > x",
-            &declared,
-            &format!("output {path} is not inside its output folder"),
-        );
+        check_output("echo 1 > x", &declared, &format!("output {path} is not inside its output folder"));
     }
 }
 
@@ -463,30 +365,14 @@ fn a_small_environment() {
     for line in environment.lines() {
         let name = line.split('=').next().unwrap();
         // The shell adds some of its own.
-        let allowed = [
-            "PATH",
-            "HOME",
-            "LANG",
-            "APT_CONFIG",
-            "BTFPIPE_CACHE",
-            "TMPDIR",
-            "PWD",
-            "OLDPWD",
-            "SHLVL",
-            "_",
-        ];
-        assert!(
-            allowed.contains(&name) || name.to_ascii_lowercase().ends_with("_proxy"),
-            "{line}"
-        );
+        let allowed =
+            ["PATH", "HOME", "LANG", "APT_CONFIG", "BTFPIPE_CACHE", "TMPDIR", "PWD", "OLDPWD", "SHLVL", "_"];
+        assert!(allowed.contains(&name) || name.to_ascii_lowercase().ends_with("_proxy"), "{line}");
     }
     let cache = fixture.path("cache").canonicalize().unwrap();
     assert!(environment.contains(&format!("BTFPIPE_CACHE={}\n", cache.display())));
     let pwd = fs::read_to_string(&result.outputs[1].path).unwrap();
-    assert_eq!(
-        Path::new(pwd.trim()),
-        fixture.path("work").canonicalize().unwrap()
-    );
+    assert_eq!(Path::new(pwd.trim()), fixture.path("work").canonicalize().unwrap());
 }
 
 #[test]
@@ -510,29 +396,20 @@ echo '{"type":"invalid","id":1,"problems":[{"path":"'$path'","message":"wrong","
 fn check_manifest(manifest: &str, part: &str) {
     let error = Fixture::new(manifest, "").find().unwrap_err().to_string();
     assert!(error.contains(part), "{part:?} is not in {error}");
-    assert!(
-        error.contains("plugin.yaml") || error.contains("plugin fake"),
-        "{error}"
-    );
+    assert!(error.contains("plugin.yaml") || error.contains("plugin fake"), "{error}");
 }
 
 #[test]
 fn manifests_that_are_refused() {
     let with = |key: &str, line: &str| {
-        let others: String = MANIFEST
-            .lines()
-            .filter(|line| !line.starts_with(key))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let others: String =
+            MANIFEST.lines().filter(|line| !line.starts_with(key)).map(|line| format!("{line}\n")).collect();
         format!("{others}{line}\n")
     };
     check_manifest("", "unexpected end of input");
     check_manifest("a: [", "plugin.yaml: ");
     check_manifest(&with("api", "api: 2"), "api: 2 is unknown, this btfpipe knows 1");
-    check_manifest(
-        &with("name", "name: other"),
-        "name: \"other\" is not the folder's name \"fake\"",
-    );
+    check_manifest(&with("name", "name: other"), "name: \"other\" is not the folder's name \"fake\"");
     check_manifest(&with("version", ""), "version");
     check_manifest(&with("x", "colour: red"), "colour");
     check_manifest(&with("x", "api: 1"), "api");
@@ -541,22 +418,10 @@ fn manifests_that_are_refused() {
     check_manifest(&with("run", "run: []"), "the command is empty");
     check_manifest(&with("run", "run: sh main.sh"), "run");
     check_manifest(&with("run", "run: { plan9-z80: [sh] }"), "no command for linux-");
-    check_manifest(
-        &with("run", "run: [no-such-program-here]"),
-        "nor on PATH; build or install it",
-    );
-    check_manifest(
-        &with("run", "run: [./main.sh]"),
-        "needs the program \"./main.sh\"",
-    );
-    check_manifest(
-        &with("runtime", "runtime: [../x]"),
-        "\"../x\" is not inside the plugin's folder",
-    );
-    check_manifest(
-        &with("x", "config_schema: /etc/passwd"),
-        "\"/etc/passwd\" is not inside",
-    );
+    check_manifest(&with("run", "run: [no-such-program-here]"), "nor on PATH; build or install it");
+    check_manifest(&with("run", "run: [./main.sh]"), "needs the program \"./main.sh\"");
+    check_manifest(&with("runtime", "runtime: [../x]"), "\"../x\" is not inside the plugin's folder");
+    check_manifest(&with("x", "config_schema: /etc/passwd"), "\"/etc/passwd\" is not inside");
 }
 
 #[test]
@@ -634,10 +499,7 @@ fn the_digest_is_of_what_matters() {
     check(&|fixture| fixture.write("plugins/fake/main.sh", "b"), false);
     check(&|fixture| fixture.write("plugins/fake/lib/deep/x", "2"), false);
     check(&|fixture| fixture.write("plugins/fake/lib/y", "1"), false);
-    check(
-        &|fixture| fixture.write("plugins/fake/plugin.yaml", &format!("{manifest}\n")),
-        false,
-    );
+    check(&|fixture| fixture.write("plugins/fake/plugin.yaml", &format!("{manifest}\n")), false);
     check(&|fixture| fixture.write_program("beside/sh"), false);
     let fixture = Fixture::new(&manifest, "a");
     let error = fixture.find().unwrap().digest().unwrap_err().to_string();
@@ -679,46 +541,24 @@ fn the_plugin_debian_for_real() {
         .unwrap_or_else(|error| panic!("{error}: cargo build -p btfpipe-plugin-debian"));
     let folder = tempfile::tempdir().unwrap();
     let dirs = |name: &str| Dirs::below(&folder.path().join(name), Some(&folder.path().join("cache")));
-    let wrong = plugin
-        .validate(
-            &json!({"suites": ["sad"], "flavours": ["cloud-amd64"]}),
-            &mut |_| {},
-        )
-        .unwrap();
+    let wrong =
+        plugin.validate(&json!({"suites": ["sad"], "flavours": ["cloud-amd64"]}), &mut |_| {}).unwrap();
     assert_eq!(wrong[0].path, "/suites/0");
     let config = json!({"suites": ["sid"], "flavours": ["cloud-amd64"]});
-    let resolved = plugin
-        .run(plugin::RESOLVE, &config, &dirs("resolve"), &mut |_| {})
-        .unwrap();
+    let resolved = plugin.run(plugin::RESOLVE, &config, &dirs("resolve"), &mut |_| {}).unwrap();
     let kernel = &resolved.kernels[0];
     assert!(kernel.id.starts_with("debian/sid/x86_64/"));
     let mut events = Vec::new();
     let config = json!({"kernel": kernel});
-    let fetched = plugin
-        .run(plugin::FETCH, &config, &dirs("fetch"), &mut |event| {
-            events.push(event)
-        })
-        .unwrap();
+    let fetched =
+        plugin.run(plugin::FETCH, &config, &dirs("fetch"), &mut |event| events.push(event)).unwrap();
+    assert!(events.iter().any(|event| matches!(event, PluginEvent::Progress { .. })));
     assert!(
-        events
-            .iter()
-            .any(|event| matches!(event, PluginEvent::Progress { .. }))
-    );
-    assert!(
-        !events
-            .iter()
-            .any(|event| matches!(event, PluginEvent::Warning(_) | PluginEvent::Stderr(_))),
+        !events.iter().any(|event| matches!(event, PluginEvent::Warning(_) | PluginEvent::Stderr(_))),
         "{events:?}"
     );
-    let expected: Vec<_> = kernel
-        .packages
-        .iter()
-        .map(|package| (package.sha256.clone(), package.size))
-        .collect();
-    let found: Vec<_> = fetched
-        .outputs
-        .iter()
-        .map(|file| (file.digest.to_string(), file.size))
-        .collect();
+    let expected: Vec<_> =
+        kernel.packages.iter().map(|package| (package.sha256.clone(), package.size)).collect();
+    let found: Vec<_> = fetched.outputs.iter().map(|file| (file.digest.to_string(), file.size)).collect();
     assert_eq!(found, expected);
 }

@@ -17,11 +17,8 @@ pub fn to_json(summary: &Summary) -> String {
             })
         })
         .collect();
-    let counts: Map<String, Value> = summary
-        .counts()
-        .into_iter()
-        .map(|(state, count)| (state.code().to_owned(), count.into()))
-        .collect();
+    let counts: Map<String, Value> =
+        summary.counts().into_iter().map(|(state, count)| (state.code().to_owned(), count.into())).collect();
     let whole = json!({
         "v": 1, "name": summary.name, "good": summary.is_good(), "kernels": kernels, "programs": programs(summary),
         "counts": counts, "packages": packages, "failures": summary.failures,
@@ -46,10 +43,7 @@ fn programs(summary: &Summary) -> Vec<Value> {
         let cells = row.cells.iter().zip(&summary.kernels);
         cells
             .map(|(cell, kernel)| {
-                (
-                    kernel.id.clone(),
-                    json!({"state": cell.state.code(), "reason": cell.reason}),
-                )
+                (kernel.id.clone(), json!({"state": cell.state.code(), "reason": cell.reason}))
             })
             .collect()
     };

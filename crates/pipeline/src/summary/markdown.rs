@@ -14,12 +14,7 @@ pub fn to_markdown(summary: &Summary) -> String {
 }
 
 fn write(summary: &Summary, out: &mut String) -> std::fmt::Result {
-    writeln!(
-        out,
-        "# {}: {}\n",
-        summary.name,
-        if summary.is_good() { "good" } else { "NOT good" }
-    )?;
+    writeln!(out, "# {}: {}\n", summary.name, if summary.is_good() { "good" } else { "NOT good" })?;
     write!(out, "| program |")?;
     for kernel in &summary.kernels {
         write!(out, " {} |", escaped(&label(&kernel.id).join("<br>")))?;
@@ -51,12 +46,7 @@ fn write(summary: &Summary, out: &mut String) -> std::fmt::Result {
     }
     for package in &summary.packages {
         let (file, bytes, kernels, blobs) = (&package.file, package.bytes, package.kernels, package.blobs);
-        writeln!(
-            out,
-            "| {} | {bytes} | {kernels} | {blobs} | `{}` |",
-            escaped(file),
-            package.sha256
-        )?;
+        writeln!(out, "| {} | {bytes} | {kernels} | {blobs} | `{}` |", escaped(file), package.sha256)?;
     }
     Ok(())
 }
@@ -71,13 +61,7 @@ fn write_reasons(summary: &Summary, out: &mut String) -> std::fmt::Result {
     }
     for note in notes {
         let kernels = shown_kernels(&note.kernels, summary);
-        writeln!(
-            out,
-            "- {}, `{}` on {}:",
-            escaped(&note.subject),
-            note.state.word(),
-            escaped(&kernels)
-        )?;
+        writeln!(out, "- {}, `{}` on {}:", escaped(&note.subject), note.state.word(), escaped(&kernels))?;
         for line in note.reason.lines() {
             writeln!(out, "  {}  ", escaped(line))?;
         }
@@ -86,27 +70,17 @@ fn write_reasons(summary: &Summary, out: &mut String) -> std::fmt::Result {
 }
 
 fn write_kernels(summary: &Summary, out: &mut String) -> std::fmt::Result {
-    writeln!(
-        out,
-        "\n## Kernels\n\n| kernel | its BTF | ours | verified |\n|--|--|--|--|"
-    )?;
+    writeln!(out, "\n## Kernels\n\n| kernel | its BTF | ours | verified |\n|--|--|--|--|")?;
     for kernel in &summary.kernels {
-        let (full, ours) = kernel
-            .bytes
-            .map(|(full, ours)| (full.to_string(), ours.to_string()))
-            .unwrap_or_default();
+        let (full, ours) =
+            kernel.bytes.map(|(full, ours)| (full.to_string(), ours.to_string())).unwrap_or_default();
         let checked = match (&kernel.failure, &kernel.checked) {
             (Some(reason), _) => format!("FAILED: {reason}"),
             (None, Checked::Booted(how)) => format!("booted: {how}"),
             (None, Checked::Host(why)) => format!("host only: {why}"),
             (None, Checked::No) => "no".to_owned(),
         };
-        writeln!(
-            out,
-            "| {} | {full} | {ours} | {} |",
-            escaped(&kernel.id),
-            escaped(&checked)
-        )?;
+        writeln!(out, "| {} | {full} | {ours} | {} |", escaped(&kernel.id), escaped(&checked))?;
     }
     Ok(())
 }
@@ -138,18 +112,11 @@ mod tests {
     #[test]
     fn tables_have_equal_columns() {
         let text = to_markdown(&example());
-        let table: Vec<&str> = text
-            .lines()
-            .skip(2)
-            .take_while(|line| line.starts_with('|'))
-            .collect();
+        let table: Vec<&str> = text.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
         assert_eq!(table.len(), 6, "{text}");
         assert!(table.iter().all(|line| line.matches('|').count() == 4), "{text}");
         assert!(text.starts_with("# release: NOT good\n"), "{text}");
-        assert!(
-            text.contains("- tcp: connect, `MISMATCH` on debian 12 x86\\_64 6.1.0-50:\n"),
-            "{text}"
-        );
+        assert!(text.contains("- tcp: connect, `MISMATCH` on debian 12 x86\\_64 6.1.0-50:\n"), "{text}");
     }
 
     #[test]

@@ -17,25 +17,9 @@ pub fn to_terminal(summary: &Summary, width: usize, color: bool) -> String {
 fn write(summary: &Summary, width: usize, color: bool, out: &mut String) -> std::fmt::Result {
     let objects = objects(summary);
     let (kernels, programs) = (summary.kernels.len(), summary.rows.len());
-    writeln!(
-        out,
-        "{}: {objects} objects, {programs} programs × {kernels} kernels",
-        summary.name
-    )?;
-    let first = summary
-        .rows
-        .iter()
-        .map(|row| row.program.chars().count() + 2)
-        .max()
-        .unwrap_or(0);
-    let first = first.max(
-        summary
-            .rows
-            .iter()
-            .map(|row| row.object.chars().count())
-            .max()
-            .unwrap_or(0),
-    );
+    writeln!(out, "{}: {objects} objects, {programs} programs × {kernels} kernels", summary.name)?;
+    let first = summary.rows.iter().map(|row| row.program.chars().count() + 2).max().unwrap_or(0);
+    let first = first.max(summary.rows.iter().map(|row| row.object.chars().count()).max().unwrap_or(0));
     for columns in chunks(summary, first, width) {
         write_table(summary, &columns, first, color, out)?;
     }
@@ -56,17 +40,9 @@ fn chunks(summary: &Summary, first: usize, width: usize) -> Vec<Vec<(usize, usiz
     let mut chunks: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut used = usize::MAX;
     for (index, kernel) in summary.kernels.iter().enumerate() {
-        let head = label(&kernel.id)
-            .iter()
-            .map(|line| line.chars().count())
-            .max()
-            .unwrap_or(0);
-        let body = summary
-            .rows
-            .iter()
-            .map(|row| row.cells[index].state.word().chars().count())
-            .max()
-            .unwrap_or(0);
+        let head = label(&kernel.id).iter().map(|line| line.chars().count()).max().unwrap_or(0);
+        let body =
+            summary.rows.iter().map(|row| row.cells[index].state.word().chars().count()).max().unwrap_or(0);
         let wide = head.max(body);
         match chunks.last_mut() {
             Some(chunk) if used.saturating_add(GAP + wide) <= width => {
@@ -93,11 +69,7 @@ fn write_table(
     for line in 0..3 {
         let mut text = " ".repeat(first);
         for (index, wide) in columns {
-            text.push_str(&format!(
-                "{:GAP$}{:<wide$}",
-                "",
-                label(&summary.kernels[*index].id)[line]
-            ));
+            text.push_str(&format!("{:GAP$}{:<wide$}", "", label(&summary.kernels[*index].id)[line]));
         }
         writeln!(out, "{}", text.trim_end())?;
     }
@@ -109,11 +81,7 @@ fn write_table(
                 writeln!(out, "{object}")?;
             }
         }
-        let name = if row.program.is_empty() {
-            row.object.clone()
-        } else {
-            format!("  {}", row.program)
-        };
+        let name = if row.program.is_empty() { row.object.clone() } else { format!("  {}", row.program) };
         let mut text = format!("{name:<first$}");
         for (index, wide) in columns {
             let state = row.cells[*index].state;
@@ -143,11 +111,7 @@ fn painted(state: State, color: bool) -> String {
 
 fn write_legend(summary: &Summary, out: &mut String) -> std::fmt::Result {
     let states = summary.states();
-    let wide = states
-        .iter()
-        .map(|state| state.word().chars().count())
-        .max()
-        .unwrap_or(0);
+    let wide = states.iter().map(|state| state.word().chars().count()).max().unwrap_or(0);
     out.push('\n');
     for state in states {
         writeln!(out, "{:<wide$}  {}", state.word(), state.legend())?;
@@ -179,26 +143,15 @@ fn write_reasons(summary: &Summary, out: &mut String) -> std::fmt::Result {
 }
 
 pub(super) fn shown_kernels(kernels: &[String], summary: &Summary) -> String {
-    if kernels.len() == summary.kernels.len() {
-        "all kernels".to_owned()
-    } else {
-        kernels.join(", ")
-    }
+    if kernels.len() == summary.kernels.len() { "all kernels".to_owned() } else { kernels.join(", ") }
 }
 
 fn write_kernels(summary: &Summary, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\nkernels")?;
-    let wide = summary
-        .kernels
-        .iter()
-        .map(|kernel| kernel.id.chars().count())
-        .max()
-        .unwrap_or(0);
+    let wide = summary.kernels.iter().map(|kernel| kernel.id.chars().count()).max().unwrap_or(0);
     for kernel in &summary.kernels {
-        let sizes = kernel
-            .bytes
-            .map(|(full, ours)| format!("{full:>9} -> {ours} bytes  "))
-            .unwrap_or_default();
+        let sizes =
+            kernel.bytes.map(|(full, ours)| format!("{full:>9} -> {ours} bytes  ")).unwrap_or_default();
         let checked = match (&kernel.failure, &kernel.checked) {
             (Some(reason), _) => format!("FAILED: {}", reason.lines().collect::<Vec<_>>().join("; ")),
             (None, Checked::Booted(how)) => format!("booted: {how}"),
@@ -216,10 +169,7 @@ fn write_packages(summary: &Summary, out: &mut String) -> std::fmt::Result {
     }
     for package in &summary.packages {
         let (file, bytes, kernels, blobs) = (&package.file, package.bytes, package.kernels, package.blobs);
-        writeln!(
-            out,
-            "  {file}  {bytes} bytes, {kernels} kernels, {blobs} distinct BTFs"
-        )?;
+        writeln!(out, "  {file}  {bytes} bytes, {kernels} kernels, {blobs} distinct BTFs")?;
         writeln!(out, "    sha256 {}", package.sha256)?;
     }
     Ok(())
@@ -252,10 +202,7 @@ ok         booted:";
             text.contains("  tcp: connect · MISMATCH · debian 12 x86_64 6.1.0-50\n    instruction 12"),
             "{text}"
         );
-        assert!(
-            text.contains("4111222 -> 2048 bytes  booted: libbpf 1.7.0, tcg\n"),
-            "{text}"
-        );
+        assert!(text.contains("4111222 -> 2048 bytes  booted: libbpf 1.7.0, tcg\n"), "{text}");
     }
 
     #[test]

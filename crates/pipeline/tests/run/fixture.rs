@@ -66,12 +66,7 @@ impl World {
             ..Options::default()
         };
         std::fs::create_dir_all(root.path().join("pipelines/programs")).unwrap();
-        let world = World {
-            root,
-            source: Source::default(),
-            heard: Heard::default(),
-            options,
-        };
+        let world = World { root, source: Source::default(), heard: Heard::default(), options };
         world.write("pipelines/test.yaml", pipeline(&["bookworm"]).as_bytes());
         world.write("pipelines/programs/a.bpf.o", &program(&["pid"]));
         world.offer("bookworm", OLD, 8);
@@ -111,34 +106,20 @@ impl World {
             sha256: Digest::of(&deb).to_string(),
             size: deb.len() as u64,
         };
-        self.source
-            .packages
-            .lock()
-            .unwrap()
-            .insert(package.file.clone(), deb);
+        self.source.packages.lock().unwrap().insert(package.file.clone(), deb);
         let kernel = SourceKernel {
             id: id.into(),
             packages: vec![package],
             with: BTreeMap::from([("suite".to_owned(), suite.to_owned())]),
         };
-        self.source
-            .named
-            .lock()
-            .unwrap()
-            .entry(suite.to_owned())
-            .or_default()
-            .push(kernel);
+        self.source.named.lock().unwrap().entry(suite.to_owned()).or_default().push(kernel);
     }
 
     /// The source no longer names a kernel, and can't bring it.
     pub fn withdraw(&self, id: &str) {
         for kernels in self.source.named.lock().unwrap().values_mut() {
             for gone in kernels.extract_if(.., |kernel| kernel.id == id) {
-                self.source
-                    .packages
-                    .lock()
-                    .unwrap()
-                    .remove(&gone.packages[0].file);
+                self.source.packages.lock().unwrap().remove(&gone.packages[0].file);
             }
         }
     }
@@ -149,14 +130,7 @@ impl World {
 
     pub fn run_compiling(&self, compile: &pipeline::programs::Compile<'_>) -> Result<Finished, Error> {
         let events = Events::new(&self.heard);
-        run(
-            &self.options,
-            Tools {
-                sources: &self.source,
-                compile,
-                events,
-            },
-        )
+        run(&self.options, Tools { sources: &self.source, compile, events })
     }
 
     /// Questions since the last call.
@@ -168,12 +142,7 @@ impl World {
 
     /// Whether a note contains this.
     pub fn heard(&self, text: &str) -> bool {
-        self.heard
-            .0
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|note| note.contains(text))
+        self.heard.0.lock().unwrap().iter().any(|note| note.contains(text))
     }
 
     pub fn forget_store(&self) {
@@ -195,16 +164,9 @@ impl Sources for Source {
     ) -> Result<Vec<SourceKernel>, SourceError> {
         self.asked.lock().unwrap().push(format!("resolve {with}"));
         let named = self.named.lock().unwrap();
-        let suites: BTreeSet<&str> = with["suites"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(Value::as_str)
-            .collect();
-        Ok(suites
-            .into_iter()
-            .flat_map(|suite| named.get(suite).cloned().unwrap_or_default())
-            .collect())
+        let suites: BTreeSet<&str> =
+            with["suites"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+        Ok(suites.into_iter().flat_map(|suite| named.get(suite).cloned().unwrap_or_default()).collect())
     }
 
     fn fetch(
@@ -221,12 +183,7 @@ impl Sources for Source {
             Some(deb) => std::fs::write(&path, deb).unwrap(),
             None => {
                 let message = format!("the mirror has no {file}");
-                return Err(SourceError {
-                    class: Class::Gone,
-                    message,
-                    help: None,
-                    at: None,
-                });
+                return Err(SourceError { class: Class::Gone, message, help: None, at: None });
             }
         }
         Ok(vec![path])
@@ -270,25 +227,14 @@ pub fn deb(id: &str, btf: &[u8]) -> Vec<u8> {
     header.set_mode(0o644);
     let path = format!("./boot/vmlinuz-{}", id.rsplit('/').next().unwrap());
     tar.append_data(&mut header, path, vmlinux.as_slice()).unwrap();
-    ar(&[
-        ("debian-binary", b"2.0\n"),
-        ("data.tar", &tar.into_inner().unwrap()),
-    ])
+    ar(&[("debian-binary", b"2.0\n"), ("data.tar", &tar.into_inner().unwrap())])
 }
 
 fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = b"!<arch>\n".to_vec();
     for (name, bytes) in members {
         out.extend(
-            format!(
-                "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
-                0,
-                0,
-                0,
-                100_644,
-                bytes.len()
-            )
-            .as_bytes(),
+            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, bytes.len()).as_bytes(),
         );
         out.extend(*bytes);
         if bytes.len() % 2 == 1 {
@@ -303,15 +249,9 @@ pub fn program(members: &[&str]) -> Vec<u8> {
     let builder = RefCell::new(Builder::new(ByteOrder::Little));
     let string = |text: &str| builder.borrow_mut().string(text.as_bytes()).unwrap().0;
     let int = builder.borrow_mut().int("int", 4, IntEncoding::SIGNED).unwrap();
-    let task = builder
-        .borrow_mut()
-        .composite(Kind::Struct, "task", 4 * members.len() as u32)
-        .unwrap();
+    let task = builder.borrow_mut().composite(Kind::Struct, "task", 4 * members.len() as u32).unwrap();
     for (index, name) in members.iter().enumerate() {
-        builder
-            .borrow_mut()
-            .member(name, int, 32 * index as u32, None)
-            .unwrap();
+        builder.borrow_mut().member(name, int, 32 * index as u32, None).unwrap();
     }
     let mut part = vec![16, string("kprobe/x"), members.len() as u32];
     let mut code = Vec::new();

@@ -10,20 +10,12 @@ use pipeline::summary::State;
 
 fn states(finished: &Finished) -> Vec<(String, Vec<State>)> {
     let rows = finished.summary.rows.iter();
-    rows.map(|row| {
-        (
-            row.object.clone(),
-            row.cells.iter().map(|cell| cell.state).collect(),
-        )
-    })
-    .collect()
+    rows.map(|row| (row.object.clone(), row.cells.iter().map(|cell| cell.state).collect())).collect()
 }
 
 fn failures(finished: &Finished) -> Vec<(String, String)> {
     let failed = finished.summary.kernels.iter();
-    failed
-        .filter_map(|kernel| Some((kernel.id.clone(), kernel.failure.clone()?)))
-        .collect()
+    failed.filter_map(|kernel| Some((kernel.id.clone(), kernel.failure.clone()?))).collect()
 }
 
 /// Where the kernel's packaged BTF has `task.pid`, by the records.
@@ -67,18 +59,9 @@ fn the_bytes_don_t_depend_on_folder_and_threads() {
     two.options.jobs = 1;
     one.run().unwrap();
     two.run().unwrap();
-    let names = [
-        "test-x86_64.tar.zst",
-        "test-arm64.tar.zst",
-        "SHA256SUMS",
-        "manifest.json",
-        "summary.json",
-    ];
+    let names = ["test-x86_64.tar.zst", "test-arm64.tar.zst", "SHA256SUMS", "manifest.json", "summary.json"];
     for name in names {
-        assert!(
-            one.read(&format!("dist/{name}")) == two.read(&format!("dist/{name}")),
-            "{name} differs"
-        );
+        assert!(one.read(&format!("dist/{name}")) == two.read(&format!("dist/{name}")), "{name} differs");
     }
     assert!(one.read("kernels.lock") == two.read("kernels.lock"));
 }
@@ -122,22 +105,13 @@ fn what_is_gone_without_successor_costs_only_itself() {
     let finished = world.run().unwrap();
     assert_eq!(finished.code, Code::Failed);
     assert!(
-        failures(&finished)[0]
-            .1
-            .contains("the source has nothing in its place"),
+        failures(&finished)[0].1.contains("the source has nothing in its place"),
         "{:?}",
         failures(&finished)
     );
-    assert_eq!(
-        world.read("kernels.lock"),
-        lock,
-        "what was reviewed isn't forgotten"
-    );
+    assert_eq!(world.read("kernels.lock"), lock, "what was reviewed isn't forgotten");
     assert_eq!(pid_offset(&world, "arm64", ARM), 16);
-    assert!(
-        !world.has("dist/test-x86_64.tar.zst"),
-        "the package of an earlier run is not this run's"
-    );
+    assert!(!world.has("dist/test-x86_64.tar.zst"), "the package of an earlier run is not this run's");
 }
 
 #[test]
@@ -147,10 +121,7 @@ fn locked_refuses_and_names_the_way_out() {
     let error = world.run().unwrap_err();
     assert_eq!(error.code(), Code::Lock);
     let text = error.to_string();
-    assert!(
-        text.contains("run \"btfpipe lock") && text.contains("test.yaml:4:5"),
-        "{text}"
-    );
+    assert!(text.contains("run \"btfpipe lock") && text.contains("test.yaml:4:5"), "{text}");
     assert_eq!(world.asked(), [""; 0]);
 
     world.options.locked = false;
@@ -162,11 +133,7 @@ fn locked_refuses_and_names_the_way_out() {
     let lock = world.read("kernels.lock");
     let finished = world.run().unwrap();
     assert_eq!(finished.code, Code::Lock);
-    assert!(
-        failures(&finished)[0].1.contains("--locked forbids another"),
-        "{:?}",
-        failures(&finished)
-    );
+    assert!(failures(&finished)[0].1.contains("--locked forbids another"), "{:?}", failures(&finished));
     assert_eq!(world.read("kernels.lock"), lock);
     assert_eq!(pid_offset(&world, "arm64", ARM), 16);
 }
@@ -175,13 +142,7 @@ fn locked_refuses_and_names_the_way_out() {
 fn offline_asks_nobody() {
     let mut world = World::new();
     world.options.offline = true;
-    assert!(
-        world
-            .run()
-            .unwrap_err()
-            .to_string()
-            .contains("--offline forbids to ask")
-    );
+    assert!(world.run().unwrap_err().to_string().contains("--offline forbids to ask"));
     world.options.offline = false;
     world.run().unwrap();
     world.asked();
@@ -197,21 +158,10 @@ fn offline_asks_nobody() {
 fn other_bytes_than_promised_are_not_read() {
     let world = World::new();
     let file = "linux-image-6.1.0-49-cloud-amd64_1_all.deb".to_owned();
-    world
-        .source
-        .packages
-        .lock()
-        .unwrap()
-        .insert(file, deb(OLD, &kernel_btf(64)));
+    world.source.packages.lock().unwrap().insert(file, deb(OLD, &kernel_btf(64)));
     let finished = world.run().unwrap();
     assert_eq!(finished.code, Code::Lock);
-    assert!(
-        failures(&finished)[0]
-            .1
-            .contains("was promised; nothing was read"),
-        "{:?}",
-        failures(&finished)
-    );
+    assert!(failures(&finished)[0].1.contains("was promised; nothing was read"), "{:?}", failures(&finished));
     assert_eq!(states(&finished)[0].1, [State::Failed, State::Host]);
     // The request has no complete answer, so it isn't locked.
     assert!(!world.has("kernels.lock") || world.lock().is_empty());
@@ -236,18 +186,10 @@ fn a_broken_program_costs_only_itself() {
     world.write("pipelines/programs/d.bpf.o", &program(&["flags", "gone"]));
     let finished = world.run().unwrap();
     assert_eq!(finished.code, Code::Failed);
-    assert_eq!(
-        finished.summary.failures.len(),
-        4,
-        "{:?}",
-        finished.summary.failures
-    );
+    assert_eq!(finished.summary.failures.len(), 4, "{:?}", finished.summary.failures);
     assert!(world.heard("b.bpf.c for x86_64: no compiler here"));
     let good = ("a.bpf.o".to_owned(), vec![State::Host; 2]);
-    assert_eq!(
-        states(&finished),
-        [good, ("d.bpf.o".to_owned(), vec![State::Poisoned; 2])]
-    );
+    assert_eq!(states(&finished), [good, ("d.bpf.o".to_owned(), vec![State::Poisoned; 2])]);
 }
 
 #[test]
@@ -256,11 +198,7 @@ fn a_bug_is_a_bug_and_not_the_end() {
     world.write("pipelines/programs/b.bpf.c", b"int x;");
     let finished = world.run_compiling(&|_, _| panic!("the compiler's bug")).unwrap();
     assert_eq!(finished.code, Code::Bug);
-    assert!(
-        failures(&finished)[0]
-            .1
-            .contains("please report it: the compiler's bug")
-    );
+    assert!(failures(&finished)[0].1.contains("please report it: the compiler's bug"));
     assert!(world.has("dist/summary.md"));
 }
 

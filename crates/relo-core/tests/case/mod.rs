@@ -15,36 +15,17 @@ pub struct Relo {
 
 /// `r1 = value`, the instruction that can hold any answer.
 pub fn mov(value: i32) -> Insn {
-    Insn {
-        code: 0xb7,
-        dst: 1,
-        src: 0,
-        off: 0,
-        imm: value,
-    }
+    Insn { code: 0xb7, dst: 1, src: 0, off: 0, imm: value }
 }
 
 /// A load of `size` bytes at an offset.
 pub fn load(size: u32, off: i16) -> Insn {
-    let width = [(4, 0x00), (2, 0x08), (1, 0x10), (8, 0x18)]
-        .iter()
-        .find(|(bytes, _)| *bytes == size);
-    Insn {
-        code: 0x61 | width.map_or(0, |(_, bits)| *bits),
-        dst: 1,
-        src: 2,
-        off,
-        imm: 0,
-    }
+    let width = [(4, 0x00), (2, 0x08), (1, 0x10), (8, 0x18)].iter().find(|(bytes, _)| *bytes == size);
+    Insn { code: 0x61 | width.map_or(0, |(_, bits)| *bits), dst: 1, src: 2, off, imm: 0 }
 }
 
 pub fn relo(kind: ReloKind, root: TypeId, access: &'static str, insn: Insn) -> Relo {
-    Relo {
-        kind,
-        root,
-        access,
-        insn,
-    }
+    Relo { kind, root, access, insn }
 }
 
 /// A BTF written down as code.
@@ -66,16 +47,7 @@ pub fn object(order: ByteOrder, build: impl FnOnce(&mut Builder) -> Vec<Relo>) -
         part.extend([code.len() as u32, relo.root.0, access.0, relo.kind as u32]);
         code.extend(relo.insn.encode(order));
         if relo.insn.is_ldimm64() {
-            code.extend(
-                Insn {
-                    code: 0,
-                    dst: 0,
-                    src: 0,
-                    off: 0,
-                    imm: 0,
-                }
-                .encode(order),
-            );
+            code.extend(Insn { code: 0, dst: 0, src: 0, off: 0, imm: 0 }.encode(order));
         }
     }
     let local = builder.finish().expect("the literal is a BTF");
@@ -104,10 +76,7 @@ fn elf(order: ByteOrder, btf: &[u8], ext: &[u8], code: &[u8]) -> Vec<u8> {
         ByteOrder::Big => Endianness::Big,
     };
     let mut file = Object::new(BinaryFormat::Elf, Architecture::Bpf, endianness);
-    for (name, data) in [(".BTF", btf), (".BTF.ext", ext)]
-        .into_iter()
-        .filter(|(_, data)| !data.is_empty())
-    {
+    for (name, data) in [(".BTF", btf), (".BTF.ext", ext)].into_iter().filter(|(_, data)| !data.is_empty()) {
         let id = file.add_section(Vec::new(), name.into(), SectionKind::Other);
         file.set_section_data(id, data.to_vec(), 4);
     }
