@@ -25,7 +25,8 @@ pub const SID: &str = "debian/sid/x86_64/7.2.13-cloud-amd64";
 
 /// A folder with a pipeline, and what its source would say.
 pub struct World {
-    pub root: tempfile::TempDir,
+    pub root: PathBuf,
+    _folder: Option<tempfile::TempDir>,
     pub source: Source,
     pub heard: Heard,
     pub options: Options,
@@ -58,15 +59,28 @@ impl Listener for Heard {
 impl World {
     /// One program, the suite `bookworm` with [`OLD`] and [`ARM`].
     pub fn new() -> World {
-        let root = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut world = World::at(folder.path());
+        world._folder = Some(folder);
+        world
+    }
+
+    /// The same in a folder that stays.
+    pub fn at(root: &Path) -> World {
         let options = Options {
-            file: root.path().join("pipelines/test.yaml"),
-            store: Some(root.path().join("store")),
+            file: root.join("pipelines/test.yaml"),
+            store: Some(root.join("store")),
             jobs: 2,
             ..Options::default()
         };
-        std::fs::create_dir_all(root.path().join("pipelines/programs")).unwrap();
-        let world = World { root, source: Source::default(), heard: Heard::default(), options };
+        std::fs::create_dir_all(root.join("pipelines/programs")).unwrap();
+        let world = World {
+            root: root.to_owned(),
+            _folder: None,
+            source: Source::default(),
+            heard: Heard::default(),
+            options,
+        };
         world.write("pipelines/test.yaml", pipeline(&["bookworm"]).as_bytes());
         world.write("pipelines/programs/a.bpf.o", &program(&["pid"]));
         world.offer("bookworm", OLD, 8);
@@ -75,19 +89,19 @@ impl World {
     }
 
     pub fn write(&self, path: &str, bytes: &[u8]) {
-        std::fs::write(self.root.path().join(path), bytes).unwrap();
+        std::fs::write(self.root.join(path), bytes).unwrap();
     }
 
     pub fn read(&self, path: &str) -> Vec<u8> {
-        std::fs::read(self.root.path().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+        std::fs::read(self.root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     pub fn has(&self, path: &str) -> bool {
-        self.root.path().join(path).exists()
+        self.root.join(path).exists()
     }
 
     pub fn lock(&self) -> Vec<String> {
-        let lock = Lock::read(&self.root.path().join("kernels.lock")).unwrap();
+        let lock = Lock::read(&self.root.join("kernels.lock")).unwrap();
         lock.kernels.iter().map(|kernel| kernel.id.to_string()).collect()
     }
 
@@ -146,7 +160,7 @@ impl World {
     }
 
     pub fn forget_store(&self) {
-        std::fs::remove_dir_all(self.root.path().join("store")).unwrap();
+        std::fs::remove_dir_all(self.root.join("store")).unwrap();
     }
 }
 

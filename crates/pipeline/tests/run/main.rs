@@ -1,6 +1,7 @@
 //! Whole runs of a pipeline: what is locked, kept, replaced and refused, and what failures cost.
 
 mod fixture;
+mod killed;
 
 use bundle::{Bundle, KernelKey};
 use fixture::{ARM, NEW, OLD, SID, World, deb, kernel_btf, pipeline, program};
@@ -207,7 +208,7 @@ fn stale_packages_go() {
     let world = World::new();
     world.run().unwrap();
     world.withdraw(ARM);
-    std::fs::remove_file(world.root.path().join("kernels.lock")).unwrap();
+    std::fs::remove_file(world.root.join("kernels.lock")).unwrap();
     world.run().unwrap();
     assert!(world.has("dist/test-x86_64.tar.zst") && !world.has("dist/test-arm64.tar.zst"));
     let sums = String::from_utf8(world.read("dist/SHA256SUMS")).unwrap();
