@@ -20,7 +20,9 @@ mod minimize;
 mod mode;
 mod name;
 mod object;
+mod open;
 mod patch;
+mod prepare;
 mod reason;
 mod record;
 mod relo_kind;
@@ -42,6 +44,15 @@ pub use minimize::{
 pub use mode::{Divergence, Mode};
 pub use name::essential_name;
 pub use object::{BpfObject, ObjectRelo, Program};
+pub use open::{
+    AttachKind, Extern, ExternKind, Function, KconfigType, KconfigVar, Map, MapDef, MapKind, OpenObject,
+    ProgramType, Refusal, SectionDef, StructOpsVar,
+};
+pub use prepare::{
+    Attach, Doubt, Environment, Found, JumpTable, KernelBtf, KernelBtfUse, KernelStruct, KernelVersion,
+    NotAVersion, Part, PatchError, Poison, PoisonedInsn, Prepared, PreparedProgram, Reach, Resolution,
+    Status, prepare,
+};
 pub use reason::Reason;
 pub use record::{Outcome, RecordedRelo, relocate};
 pub use relo_kind::ReloKind;

@@ -29,11 +29,11 @@ pub struct Program {
     /// The symbol's name.
     pub name: String,
     /// Index of its section.
-    section: usize,
+    pub(crate) section: usize,
     /// First byte within the section.
-    start: u64,
+    pub(crate) start: u64,
     /// Size in bytes.
-    size: u64,
+    pub(crate) size: u64,
 }
 
 /// A relocation and where it stands.

@@ -1,0 +1,257 @@
+//! One instruction: what it does to what is known, and where it goes on.
+
+use super::Image;
+use super::arithmetic::Operation;
+use super::branch::{self, Split};
+use super::helper_result;
+use super::state::State;
+use super::value::{Known, Scalar, Value};
+use crate::Insn;
+use crate::insn::{CLASS_ALU64, CLASS_LD, CLASS_LDX, CLASS_ST, CLASS_STX};
+use crate::prepare::opcode::{alu, jump, mode};
+
+/// Where it goes on.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// At an instruction.
+    At(usize, State),
+    /// One way or the other: the jump's target, and the next instruction.
+    Split(usize, Split),
+    /// In a subprogram, and then behind the call.
+    Call { callee: usize, state: State },
+    /// In any of the jump tables' targets.
+    Anywhere(State),
+    /// Nowhere: the end of a function, with what it returns.
+    Exit(Value),
+    /// Nowhere: the code is broken here, and the verifier refuses it.
+    Broken,
+}
+
+/// Executes an instruction.
+pub(crate) fn execute(image: &Image<'_>, at: usize, mut state: State) -> Step {
+    let insn = image.insns[at];
+    // Values made here are told from those of other instructions by their place.
+    let id = at as u32 + 1;
+    match insn.class() {
+        CLASS_LD if insn.is_ldimm64() => {
+            let value = immediate(image, at);
+            state.set_new(insn.dst, value);
+            return Step::At(at + 2, state);
+        }
+        CLASS_LD => {
+            state.set_new(0, Value::Scalar(Scalar::of_size(4, id)));
+            clobber_arguments(&mut state);
+        }
+        CLASS_LDX => {
+            let value = load(image, insn, &state, id);
+            state.set_new(insn.dst, value);
+        }
+        CLASS_ST | CLASS_STX => store(image, insn, &mut state, id),
+        _alu if insn.is_alu() => compute(insn, &mut state, id),
+        _jump => return flow(image, at, insn, state, id),
+    }
+    Step::At(at + 1, state)
+}
+
+fn flow(image: &Image<'_>, at: usize, insn: Insn, mut state: State, id: u32) -> Step {
+    match insn.operation() {
+        jump::EXIT => Step::Exit(state.get(0)),
+        jump::CALL if insn.is_subprogram_call() => {
+            match target_of(image, at as i64 + 1 + i64::from(insn.imm)) {
+                Some(callee) => Step::Call { callee, state },
+                None => Step::Broken,
+            }
+        }
+        jump::CALL => {
+            call(insn, &mut state, id);
+            Step::At(at + 1, state)
+        }
+        jump::ALWAYS if !insn.has_immediate_operand() => Step::Anywhere(state),
+        operation => match insn.jump_target(at).and_then(|target| target_of(image, target)) {
+            Some(target) if operation == jump::ALWAYS => Step::At(target, state),
+            Some(target) => Step::Split(target, branch::split(insn, state)),
+            None => Step::Broken,
+        },
+    }
+}
+
+fn target_of(image: &Image<'_>, target: i64) -> Option<usize> {
+    usize::try_from(target).ok().filter(|&target| target < image.insns.len())
+}
+
+/// What a 64-bit immediate load gives.
+fn immediate(image: &Image<'_>, at: usize) -> Value {
+    let first = image.insns[at];
+    let Some(second) = image.insns.get(at + 1) else {
+        return Value::Any;
+    };
+    let number = u64::from(second.imm as u32) << 32 | u64::from(first.imm as u32);
+    match first.src {
+        _any if image.references.unknown.contains(&at) => Value::vague(),
+        0 => Value::Const(number),
+        Insn::PSEUDO_MAP_IDX_VALUE => {
+            Value::Variable { map: first.imm as u32, offset: Some(u64::from(second.imm as u32)) }
+        }
+        Insn::PSEUDO_FUNC => match target_of(image, at as i64 + 1 + i64::from(first.imm)) {
+            Some(start) => Value::Function(start as u32),
+            None => Value::Any,
+        },
+        Insn::PSEUDO_BTF_ID if image.verifier.symbols_not_null && image.references.memory.contains(&at) => {
+            Value::Pointer
+        }
+        Insn::PSEUDO_BTF_ID => Value::Scalar(Scalar::of_size(8, 0).with(Known::PerhapsPointer)),
+        // A map itself is no memory that values could be read from.
+        _map => Value::vague(),
+    }
+}
+
+fn load(image: &Image<'_>, insn: Insn, state: &State, id: u32) -> Value {
+    let size = insn.access_size();
+    let signed = insn.mode() == mode::MEMSX;
+    let value = match state.get(insn.src) {
+        Value::Stack(Some(at)) => state.load(at.saturating_add(i32::from(insn.off)), size),
+        Value::Stack(None) | Value::Any => Value::Any,
+        Value::Variable { map, offset: Some(offset) } => {
+            let offset = offset.wrapping_add(i64::from(insn.off) as u64);
+            match image.constant(map, offset, size) {
+                Some(value) => Value::Const(value),
+                None => Value::Scalar(Scalar::of_size(size, id)),
+            }
+        }
+        Value::Context if size == 8 && image.typed_context => perhaps_pointer(id),
+        Value::Context | Value::Pointer | Value::Variable { .. } => Value::Scalar(Scalar::of_size(size, id)),
+        // What BTF says of a field may make it a pointer that can't be null.
+        Value::Const(_) | Value::Scalar(_) | Value::OrNull(_) | Value::Function(_) if size == 8 => {
+            perhaps_pointer(id)
+        }
+        Value::Const(_) | Value::Scalar(_) | Value::OrNull(_) | Value::Function(_) => {
+            Value::Scalar(Scalar::of_size(size, id))
+        }
+    };
+    match value {
+        Value::Const(value) if signed => {
+            let unused = 64 - 8 * size.min(8);
+            Value::Const(((value << unused) as i64 >> unused) as u64)
+        }
+        Value::Any | Value::Const(_) => value,
+        _number if signed => Value::Scalar(Scalar::of_size(8, 0).with(Known::AnySign)),
+        value => value,
+    }
+}
+
+fn perhaps_pointer(id: u32) -> Value {
+    Value::Scalar(Scalar::of_size(8, id).with(Known::PerhapsPointer))
+}
+
+fn store(image: &Image<'_>, insn: Insn, state: &mut State, id: u32) {
+    let size = insn.access_size();
+    let atomic = insn.class() == CLASS_STX && insn.mode() == mode::ATOMIC;
+    let value = match insn.class() {
+        CLASS_ST => {
+            let value = i64::from(insn.imm) as u64;
+            let tracked = image.verifier.stored_immediates || value == 0;
+            tracked.then_some(Value::Const(cut(value, size)))
+        }
+        _stx if atomic => None,
+        _stx if size == 8 => Some(state.get(insn.src)),
+        _stx => match state.get(insn.src) {
+            Value::Const(value) if image.verifier.small_spills => Some(Value::Const(cut(value, size))),
+            _other => None,
+        },
+    };
+    match state.get(insn.dst) {
+        Value::Stack(Some(at)) => state.store(at.saturating_add(i32::from(insn.off)), size, value),
+        Value::Stack(None) | Value::Any => state.forget_stack(None),
+        // No other pointer leads into the stack.
+        Value::Const(_) | Value::Scalar(_) | Value::OrNull(_) | Value::Pointer => {}
+        Value::Context | Value::Variable { .. } | Value::Function(_) => {}
+    }
+    if atomic {
+        fetch(insn, state, size, id);
+    }
+}
+
+/// What an atomic operation leaves in registers.
+fn fetch(insn: Insn, state: &mut State, size: u32, id: u32) {
+    const FETCH: i32 = 1;
+    const COMPARE_EXCHANGE: i32 = 0xf1;
+    const LOAD_ACQUIRE: i32 = 0x100;
+    let value = Value::Scalar(Scalar::of_size(size, id).with(Known::Vague));
+    match insn.imm {
+        COMPARE_EXCHANGE => state.set_new(0, value),
+        LOAD_ACQUIRE => state.set_new(insn.dst, value),
+        operation if operation & FETCH != 0 => state.set_new(insn.src, value),
+        _no_result => {}
+    }
+}
+
+fn cut(value: u64, size: u32) -> u64 {
+    if size >= 8 { value } else { value & ((1 << (8 * size)) - 1) }
+}
+
+fn compute(insn: Insn, state: &mut State, id: u32) {
+    let wide = insn.class() == CLASS_ALU64;
+    let op = insn.operation();
+    let operand = if insn.has_immediate_operand() {
+        Value::Const(i64::from(insn.imm) as u64)
+    } else {
+        state.get(insn.src)
+    };
+    let result = match op {
+        // Byte swaps and negations of constants are followed only by new verifiers.
+        alu::END => match insn.imm {
+            16 => Value::Scalar(Scalar::of_size(2, id)),
+            32 => Value::Scalar(Scalar::of_size(4, id)),
+            _all => Value::Scalar(Scalar::of_size(8, id)),
+        },
+        alu::NEG => Value::vague(),
+        _binary => {
+            let extend = if op == alu::MOV { insn.off as u8 } else { 0 };
+            Operation { op, wide, extend }.apply(state.get(insn.dst), operand)
+        }
+    };
+    let constant_swap = op == alu::END && matches!(state.get(insn.dst), Value::Const(_));
+    state.set(insn.dst, if constant_swap { Value::vague() } else { result });
+}
+
+/// A call of a helper or kfunc.
+fn call(insn: Insn, state: &mut State, id: u32) {
+    let with_callback = (1..6).any(|register| matches!(state.get(register), Value::Function(_)));
+    if with_callback {
+        // The callback may write wherever its context leads.
+        state.forget_stack(None);
+        state.holds_own = true;
+    } else {
+        forget_what_arguments_reach(state);
+    }
+    let result = if insn.src == 0 { helper_result::result(insn.imm, id) } else { perhaps_pointer(id) };
+    clobber_arguments(state);
+    state.set_new(0, result);
+}
+
+/// What a function may write through the pointers that it gets: the stack from there upwards.
+fn forget_what_arguments_reach(state: &mut State) {
+    for register in 1..6 {
+        match state.get(register) {
+            Value::Stack(Some(at)) => state.forget_stack(Some(at)),
+            Value::Stack(None) | Value::Any => state.forget_stack(None),
+            _no_stack => {}
+        }
+    }
+}
+
+/// The same for a subprogram, which may also store the pointers that it gets.
+pub(crate) fn forget_for_subprogram(state: &mut State) {
+    let passed = (1..6).any(|register| state.get(register).may_be_stack());
+    if passed {
+        state.holds_own = true;
+        state.forget_stack(None);
+    }
+}
+
+/// After a call nobody can read what the arguments were.
+pub(crate) fn clobber_arguments(state: &mut State) {
+    for register in 1..6 {
+        state.set(register, Value::vague());
+    }
+}
