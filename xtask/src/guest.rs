@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
 use crate::packages::{self, RUN};
 use crate::{Error, Outcome};
@@ -27,15 +27,24 @@ pub fn build(shell: &Shell) -> Result<Option<PathBuf>, Error> {
     if std::env::consts::ARCH != "x86_64" {
         return Ok(None);
     }
-    cmd!(shell, "cargo build --quiet --locked --package vmtest-guest --profile guest --target {TARGET}")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env("LIBBPF_SYS_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu")
-        .run()?;
+    cargo(shell, "build").run()?;
     let built = target_folder(shell).join(TARGET).join("guest/vmtest-guest");
     if !built.is_file() {
         return Err(format!("cargo built no {}", built.display()).into());
     }
     Ok(Some(built))
+}
+
+/// The guest's own lints and tests, which need its target and flags as well.
+pub fn test(shell: &Shell) -> xshell::Result<()> {
+    cargo(shell, "clippy").args(["--all-targets", "--", "-D", "warnings"]).run()?;
+    cargo(shell, "test").run()
+}
+
+fn cargo<'a>(shell: &'a Shell, verb: &str) -> Cmd<'a> {
+    cmd!(shell, "cargo {verb} --quiet --locked --package vmtest-guest --profile guest --target {TARGET}")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("LIBBPF_SYS_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu")
 }
 
 /// The folder that cargo builds into.

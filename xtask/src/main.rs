@@ -6,6 +6,7 @@
 
 mod guest;
 mod packages;
+mod real;
 mod run;
 mod test;
 

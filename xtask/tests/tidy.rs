@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("pipeline", "crates/pipeline", &["btf", "relo-core", "kernels", "bundle", "plugin", "vmtest"]),
     ("btfpipe", "crates/btfpipe", &["pipeline"]),
     ("btfpipe-plugin-debian", "plugins/debian", &["plugin"]),
+    ("judge-libbpf", "judges/libbpf", &["btf", "relo-core"]),
     ("xtask", "xtask", &[]),
 ];
 
@@ -197,7 +198,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 /// Files of the workspace by the end of their name, sorted.
 fn files(end: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for folder in ["crates", "vmtest", "plugins", "xtask"] {
+    for folder in ["crates", "vmtest", "plugins", "judges", "xtask"] {
         walk(&root().join(folder), end, &mut found);
     }
     assert!(!found.is_empty(), "no file ends with {end}");

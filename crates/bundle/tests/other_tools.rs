@@ -12,6 +12,7 @@ use fixture::{LEVEL, tiny};
 fn installed(program: &str) -> bool {
     let runs = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !runs {
+        assert!(std::env::var_os("BTFPIPE_NO_SKIPS").is_none(), "{program} is not installed");
         eprintln!("skipped: {program} is not installed");
     }
     runs

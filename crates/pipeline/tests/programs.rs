@@ -14,15 +14,16 @@ fn folder() -> PathBuf {
 
 /// A clang for all kinds, and the headers; None, said aloud, without.
 fn clang() -> Option<Clang> {
-    if !Path::new("/usr/include/bpf/bpf_helpers.h").is_file() {
-        eprintln!("skipped: bpf/bpf_helpers.h is not installed (Debian package libbpf-dev)");
-        return None;
-    }
-    match Clang::find() {
+    let missing = match Clang::find() {
+        _ if !Path::new("/usr/include/bpf/bpf_helpers.h").is_file() => {
+            "bpf/bpf_helpers.h is not installed (Debian package libbpf-dev)".to_owned()
+        }
         Ok(clang) if clang.knows_type_matches() => return Some(clang),
-        Ok(clang) => eprintln!("skipped: {} is too old (Debian package clang-19)", clang.version()),
-        Err(error) => eprintln!("skipped: {error}"),
-    }
+        Ok(clang) => format!("{} is too old (Debian package clang-19)", clang.version()),
+        Err(error) => error.to_string(),
+    };
+    assert!(std::env::var_os("BTFPIPE_NO_SKIPS").is_none(), "{missing}");
+    eprintln!("skipped: {missing}");
     None
 }
 

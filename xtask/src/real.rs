@@ -1,0 +1,140 @@
+//! The stage with real kernels and real boots: what needs packages, the mirror and QEMU.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use xshell::{Shell, cmd};
+
+use crate::{Error, guest, run};
+
+const PIPELINE: &str = "pipelines/release.yaml";
+
+/// The release pipeline as a newcomer runs it, twice, then killed and run again; then every test that needs its kernels.
+pub fn real(shell: &Shell) -> Result<(), Error> {
+    let program = run::build(shell)?;
+    let work = shell.create_temp_dir()?;
+    let folder = |name: &str| work.path().join(name);
+    let (first, second, third, kernels) =
+        (folder("first"), folder("second"), folder("third"), folder("kernels"));
+    cmd!(shell, "{program} run {PIPELINE} --dist {first}").run()?;
+    let start = Instant::now();
+    cmd!(shell, "{program} run {PIPELINE} --dist {second}").run()?;
+    let takes = start.elapsed();
+    same_files(&first, &second)?;
+    killed(shell, &program, &third, takes)?;
+    same_files(&first, &third)?;
+    cmd!(shell, "{program} extract {PIPELINE} {kernels}").run()?;
+    tests(shell, &kernels)
+}
+
+/// Every crate's tests that ask for `BTFPIPE_REAL=1`.
+fn tests(shell: &Shell, kernels: &Path) -> Result<(), Error> {
+    let guest = guest::build(shell)?.ok_or("no guest for this machine")?;
+    let leave = [
+        ("BTFPIPE_REAL", "1".into()),
+        (guest::EMBED, guest.into_os_string()),
+        ("BTFPIPE_VM_KERNELS", kernels.join("kernels").into_os_string()),
+        ("BTFPIPE_VM_BTFS", kernels.join("btf").into_os_string()),
+    ];
+    cmd!(
+        shell,
+        "cargo test --locked --package vmtest --package pipeline --package btfpipe-plugin-debian --package kernels
+            --test real --test bpftool -- --nocapture --test-threads=1"
+    )
+    .envs(leave)
+    .run()?;
+    Ok(())
+}
+
+/// Kills a run early, and one that boots: nothing half written, no machine left behind, and the next run ends well.
+fn killed(shell: &Shell, program: &Path, dist: &Path, takes: Duration) -> Result<(), Error> {
+    let mut machines = 0;
+    for percent in [3, 60] {
+        let mut run = Command::new(program)
+            .args(["run", PIPELINE, "--dist"])
+            .arg(dist)
+            .current_dir(shell.current_dir())
+            .stdin(Stdio::null())
+            .spawn()?;
+        std::thread::sleep(takes * percent / 100);
+        let children = children(run.id())?;
+        run.kill()?;
+        if run.wait()?.success() {
+            return Err(format!("the run ended before {percent} % of {takes:?}").into());
+        }
+        eprintln!("killed at {percent} % of {takes:?}, with {} processes of its own", children.len());
+        machines += children.len();
+        ended(&children)?;
+        if dist.join("SHA256SUMS").exists() {
+            let _in = shell.push_dir(dist);
+            cmd!(shell, "sha256sum --check --quiet SHA256SUMS").run()?;
+        }
+    }
+    if machines == 0 {
+        return Err("no machine was running when the runs were killed: this shows nothing".into());
+    }
+    cmd!(shell, "{program} run {PIPELINE} --dist {dist}").run()?;
+    Ok(())
+}
+
+/// The processes that this one started, and that still are.
+fn children(parent: u32) -> std::io::Result<Vec<PathBuf>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let folder = entry?.path();
+        // "pid (name) state parent …", and a name may hold spaces and parentheses.
+        let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        if after_name.split_whitespace().nth(1) == Some(&parent.to_string()) {
+            children.push(folder);
+        }
+    }
+    Ok(children)
+}
+
+/// Waits a little: they get their signal from the kernel.
+fn ended(processes: &[PathBuf]) -> Result<(), Error> {
+    let start = Instant::now();
+    while let Some(left) = processes.iter().find(|folder| is_running(folder)) {
+        if start.elapsed() > Duration::from_secs(5) {
+            return Err(format!("{} outlived the run that started it", left.display()).into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// A zombie that nobody collects yet has ended.
+fn is_running(folder: &Path) -> bool {
+    let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// Two runs in two folders must give the same packages, byte for byte.
+fn same_files(first: &Path, second: &Path) -> Result<(), Error> {
+    let (mut expected, mut found) = (release(first)?, release(second)?);
+    if expected.len() < 3 {
+        return Err(format!("two packages and SHA256SUMS were expected, not {expected:?}").into());
+    }
+    if expected != found {
+        expected.append(&mut found);
+        return Err(format!("two runs made other files: {expected:?}").into());
+    }
+    for name in &expected {
+        if fs::read(first.join(name))? != fs::read(second.join(name))? {
+            return Err(format!("two runs made different {name}").into());
+        }
+    }
+    Ok(())
+}
+
+/// The names of the packages, and of their sums.
+fn release(dist: &Path) -> std::io::Result<BTreeSet<String>> {
+    let names = fs::read_dir(dist)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names: BTreeSet<String> = names.collect::<std::io::Result<_>>()?;
+    names.retain(|name| name.ends_with(".tar.zst") || name == "SHA256SUMS");
+    Ok(names)
+}
