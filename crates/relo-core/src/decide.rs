@@ -67,12 +67,13 @@ impl Decider<'_> {
         for &candidate in candidates.iter() {
             let footprint = Footprint::new(watch.is_some());
             let target = self.target.btf(candidate);
-            let result =
-                spec.match_candidate(self.local, target, candidate, &footprint).and_then(|matched| {
+            let result = spec.match_candidate(self.local, target, candidate, self.mode, &footprint).and_then(
+                |matched| {
                     let Some(matched) = matched else { return Ok(None) };
                     let decision = self.compare(local.clone()?, &matched)?;
                     Ok(Some((matched, decision)))
-                });
+                },
+            );
             if let Some(used) = watch.as_deref_mut() {
                 used.absorb(self.target, candidate, footprint)?;
             }

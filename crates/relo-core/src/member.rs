@@ -9,7 +9,7 @@ use crate::relo_kind::Subject;
 use crate::spec::{Accessor, MAX_LEN};
 use crate::type_match::types_match;
 use crate::used::Footprint;
-use crate::{Candidate, LocalSpec, ReloError, ReloKind, Spec, TargetSpec, essential_name};
+use crate::{Candidate, LocalSpec, Mode, ReloError, ReloKind, Spec, TargetSpec, essential_name};
 
 use btf::Btf;
 
@@ -20,6 +20,7 @@ impl LocalSpec {
         local: &Btf<'_>,
         target: &Btf<'_>,
         candidate: Candidate,
+        mode: Mode,
         touched: &Footprint,
     ) -> Result<Option<TargetSpec>, ReloError> {
         let kind = self.0.kind;
@@ -32,7 +33,8 @@ impl LocalSpec {
             Subject::Enumerator => match_enumerator(&self.0, local, target, candidate.id, touched)?,
             Subject::Field => {
                 let spec = Spec::new(kind, candidate.id);
-                Walk { local, target, spec, at: candidate.id, budget: Budget::new(), touched }.run(&self.0)?
+                let budget = Budget::new();
+                Walk { local, target, spec, at: candidate.id, mode, budget, touched }.run(&self.0)?
             }
         };
         Ok(spec.map(|spec| TargetSpec { candidate, spec }))
@@ -74,6 +76,7 @@ struct Walk<'w> {
     target: &'w Btf<'w>,
     spec: Spec,
     at: TypeId,
+    mode: Mode,
     budget: Budget,
     touched: &'w Footprint,
 }
@@ -138,8 +141,6 @@ impl Walk<'_> {
 
     /// Depth first in the order of declaration (libbpf: `bpf_core_match_member`).
     ///
-    /// libbpf leaves the length and offset of the spec changed behind an incompatible member of an anonymous struct;
-    /// here they are always as before.
     fn search(&mut self, composite: TypeId, name: &[u8], wanted: TypeId) -> Result<Found, ReloError> {
         self.touched.ty(composite);
         let ty = self.target.skip(composite).map_err(ReloError::target)?;
@@ -155,14 +156,12 @@ impl Walk<'_> {
             let member_name = ty.string(member.name).map_err(ReloError::target)?;
             if member_name.is_empty() {
                 self.touched.member(&ty, index);
-                let before = (self.spec.raw.len(), self.spec.bit_offset);
-                self.spec.advance_bits(u64::from(member.bit_offset), 1)?;
-                self.spec.raw.push(index);
+                self.push_member(index, member.bit_offset)?;
                 if let Found::Compatible = self.search(member.type_id, name, wanted)? {
                     return Ok(Found::Compatible);
                 }
-                self.spec.raw.truncate(before.0);
-                self.spec.bit_offset = before.1;
+                self.spec.raw.pop();
+                self.spec.bit_offset -= member.bit_offset;
             } else if member_name == name {
                 return self.take(&ty, index, wanted);
             }
@@ -175,13 +174,22 @@ impl Walk<'_> {
         self.touched.member(ty, index);
         let member = ty.member(index).map_err(ReloError::target)?;
         if !fields_compatible(self.local, wanted, self.target, member.type_id, self.touched)? {
+            // libbpf forgets to take back the step, which shows if an anonymous struct had led to this member and the
+            // search goes on behind it.
+            if self.mode == Mode::StrictLibbpf {
+                self.push_member(index, member.bit_offset)?;
+            }
             return Ok(Found::Incompatible);
         }
-        self.spec.advance_bits(u64::from(member.bit_offset), 1)?;
-        self.spec.raw.push(index);
+        self.push_member(index, member.bit_offset)?;
         self.spec.accessors.push(Accessor { type_id: ty.id(), index, name: Some(member.name) });
         self.at = member.type_id;
         Ok(Found::Compatible)
+    }
+
+    fn push_member(&mut self, index: u32, bit_offset: u32) -> Result<(), ReloError> {
+        self.spec.advance_bits(u64::from(bit_offset), 1)?;
+        self.push_raw(index)
     }
 
     fn push_raw(&mut self, index: u32) -> Result<(), ReloError> {

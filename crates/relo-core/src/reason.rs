@@ -142,7 +142,7 @@ fn failing_accessor(
     for len in 1..=local.0.accessors.len() {
         let accessors = local.0.accessors[..len].to_vec();
         let part = LocalSpec(Spec { accessors, ..local.0.clone() });
-        match part.match_candidate(decider.local, target, candidate, &Footprint::new(false)) {
+        match part.match_candidate(decider.local, target, candidate, decider.mode, &Footprint::new(false)) {
             Ok(Some(matched)) => reached = end_of(target, &matched.spec)?,
             Ok(None) | Err(_) => return describe(decider, &part.0, target, reached),
         }
