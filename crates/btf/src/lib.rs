@@ -26,6 +26,8 @@
 
 mod bytes;
 mod check;
+mod dump;
+mod dump_c;
 mod error;
 mod ext;
 mod header;
@@ -37,6 +39,8 @@ mod types;
 mod write;
 
 pub use bytes::ByteOrder;
+pub use dump::DumpError;
+pub use dump_c::Roots;
 pub use error::{Error, ErrorKind};
 pub use ext::{BtfExt, CoreRelo, ExtSection};
 pub use header::{Header, HeaderLen};
