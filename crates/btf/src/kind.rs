@@ -52,7 +52,7 @@ pub enum Kind {
 impl Kind {
     /// The kind of bits 24 to 30 of a type's `info`.
     #[inline]
-    pub fn from_info(info: u32) -> Kind {
+    pub const fn from_info(info: u32) -> Kind {
         match (info >> 24) as u8 & 0x7f {
             0 => Kind::Void,
             1 => Kind::Int,
@@ -136,7 +136,7 @@ impl Kind {
     ///
     /// None for a kind that only a layout section can describe (libbpf: `btf_type_size`).
     #[inline]
-    pub(crate) fn trailer(self) -> Option<(usize, usize)> {
+    pub(crate) const fn trailer(self) -> Option<(usize, usize)> {
         match self {
             Kind::Ptr | Kind::Fwd | Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict => {
                 Some((0, 0))

@@ -29,10 +29,18 @@ pub struct Btf<'d> {
 pub struct Seen {
     /// The type's id.
     pub id: TypeId,
-    /// Its kind.
-    pub kind: Kind,
+    /// Its kind, flag and number of elements, as they stand in the type.
+    pub info: u32,
     /// Where its name stands.
     pub name: StrOff,
+}
+
+impl Seen {
+    /// The kind.
+    #[inline]
+    pub fn kind(&self) -> Kind {
+        Kind::from_info(self.info)
+    }
 }
 
 impl<'d> Btf<'d> {
@@ -202,59 +210,65 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    fn run(mut self, mut see: impl FnMut(Seen, &[u8])) -> Result<(Vec<u32>, Pointers), Error> {
-        let order = self.header.order;
-        let end = self.header.types.end;
-        // Everything below reads within `data`, so that a type can't reach into what follows the section.
-        let data = &self.data[..end];
+    fn run(self, see: impl FnMut(Seen, &[u8])) -> Result<(Vec<u32>, Pointers), Error> {
+        // Two loops, so that neither asks for the byte order at every word.
+        match self.header.order {
+            ByteOrder::Little => self.run_in(u32::from_le_bytes, see),
+            ByteOrder::Big => self.run_in(u32::from_be_bytes, see),
+        }
+    }
+
+    #[inline]
+    fn run_in(
+        mut self,
+        decode: impl Fn([u8; 4]) -> u32,
+        mut see: impl FnMut(Seen, &[u8]),
+    ) -> Result<(Vec<u32>, Pointers), Error> {
+        let types = self.header.types.clone();
+        // Offsets and ids are kept as u32: that holds for every BTF that a kernel accepts.
+        let most = types.len() / TYPE_LEN;
+        if u32::try_from(types.end).is_err() || u32::MAX - self.first_id < most as u32 {
+            return Err(ErrorKind::TooManyTypes.at(types.start));
+        }
+        // Reading ends where the section does, so that a type can't reach into what follows.
+        let data = &self.data[..types.end];
         let strings = &self.data[self.header.strings.clone()];
-        // Real BTF has 20 to 40 bytes a type: one allocation is nearly always enough.
-        let mut offsets = Vec::with_capacity(self.header.types.len() / 24);
-        let mut at = self.header.types.start;
-        while at < end {
-            let Some(common) = data.get(at..).and_then(|rest| rest.first_chunk::<TYPE_LEN>()) else {
-                return Err(ErrorKind::TooShort("a type").at(at));
-            };
+        // Room for the most that there can be: pages that are never written cost nothing.
+        let mut offsets = Vec::with_capacity(most);
+        let mut at = types.start;
+        while let Some(common) =
+            data.get(at..at + TYPE_LEN).and_then(|common| common.first_chunk::<TYPE_LEN>())
+        {
             let [n0, n1, n2, n3, i0, i1, i2, i3, s0, s1, s2, s3] = *common;
-            let info = order.decode([i0, i1, i2, i3]);
-            let kind = Kind::from_info(info);
-            let id = self.next_id(offsets.len(), at)?;
-            let len = self.type_len(kind, info, id, at)?;
-            if len > end - at {
+            let (name, info) = (StrOff(decode([n0, n1, n2, n3])), decode([i0, i1, i2, i3]));
+            let id = TypeId(self.first_id + offsets.len() as u32);
+            let len = match trailer_of(info) {
+                Some((fixed, each)) => TYPE_LEN + fixed + each * vlen(info) as usize,
+                None => self.described_len(info, id, at)?,
+            };
+            if len > types.end - at {
                 return Err(ErrorKind::TooShort("a type's elements").at(at));
             }
-            let name = StrOff(order.decode([n0, n1, n2, n3]));
-            if kind == Kind::Int && self.pointers.size.is_none() {
+            if self.pointers.size.is_none() && Kind::from_info(info) == Kind::Int {
                 let own = name.0.checked_sub(self.first_str).and_then(|own| string_at(strings, own as usize));
-                self.pointers.look_at(id, own.unwrap_or_default(), order.decode([s0, s1, s2, s3]));
+                self.pointers.look_at(id, own.unwrap_or_default(), decode([s0, s1, s2, s3]));
             }
-            see(Seen { id, kind, name }, strings);
+            see(Seen { id, info, name }, strings);
             offsets.push(at as u32);
             at += len;
+        }
+        if at < types.end {
+            return Err(ErrorKind::TooShort("a type").at(at));
         }
         Ok((offsets, self.pointers))
     }
 
-    #[inline]
-    fn next_id(&self, index: usize, at: usize) -> Result<TypeId, Error> {
-        // Offsets are kept as u32, and ids are u32: both bounds hold for every BTF that a kernel accepts.
-        match (
-            u32::try_from(index).ok().and_then(|index| index.checked_add(self.first_id)),
-            u32::try_from(at),
-        ) {
-            (Some(id), Ok(_)) => Ok(TypeId(id)),
-            (None, _) | (_, Err(_)) => Err(ErrorKind::TooManyTypes.at(at)),
-        }
-    }
-
-    #[inline]
-    fn type_len(&self, kind: Kind, info: u32, id: TypeId, at: usize) -> Result<usize, Error> {
-        let (fixed, each) = match kind.trailer() {
-            Some(trailer) => trailer,
-            None => self
-                .described_trailer(kind)
-                .ok_or(ErrorKind::UnknownKind { id, kind: kind.number() }.at(at))?,
-        };
+    /// The length of a type of a kind that this library does not know.
+    #[cold]
+    fn described_len(&self, info: u32, id: TypeId, at: usize) -> Result<usize, Error> {
+        let kind = Kind::from_info(info);
+        let (fixed, each) =
+            self.described_trailer(kind).ok_or(ErrorKind::UnknownKind { id, kind: kind.number() }.at(at))?;
         Ok(TYPE_LEN + fixed + each * vlen(info) as usize)
     }
 
@@ -268,6 +282,25 @@ impl Walk<'_> {
         let (fixed, each) = (entry[0] as usize, entry[1] as usize);
         (fixed % 4 == 0 && each % 4 == 0).then_some((fixed, each))
     }
+}
+
+/// [`Kind::trailer`] of every kind number, looked up rather than chosen: this is the innermost loop.
+#[inline]
+fn trailer_of(info: u32) -> Option<(usize, usize)> {
+    const UNKNOWN: u8 = u8::MAX;
+    const TRAILERS: [(u8, u8); 128] = {
+        let mut trailers = [(UNKNOWN, 0); 128];
+        let mut number = 0;
+        while number < trailers.len() {
+            if let Some((fixed, each)) = Kind::from_info((number as u32) << 24).trailer() {
+                trailers[number] = (fixed as u8, each as u8);
+            }
+            number += 1;
+        }
+        trailers
+    };
+    let (fixed, each) = TRAILERS[(info >> 24 & 0x7f) as usize];
+    (fixed != UNKNOWN).then_some((fixed as usize, each as usize))
 }
 
 /// The number of elements: bits 0 to 23 of `info`.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use btf::{Btf, Kind, Seen, StrOff, Type, TypeId};
+use btf::{Btf, Kind, StrOff, Type, TypeId};
 
 use crate::{BpfObject, ReloError, ReloKind, essential_name};
 
@@ -31,8 +31,8 @@ pub struct Wanted {
     /// Only looked up, never iterated.
     names: HashMap<Vec<u8>, u32>,
     beginnings: Beginnings,
-    /// The kinds of the roots, a bit each.
-    kinds: u128,
+    /// The kinds of the roots, a bit each; no kind of a root has a number above 31.
+    kinds: u32,
 }
 
 impl Wanted {
@@ -65,8 +65,8 @@ impl Wanted {
 
     /// Whether a root is of this kind; the names of all other types are not even looked at.
     #[inline]
-    fn has_kind(&self, kind: Kind) -> bool {
-        self.kinds & bit(kind) != 0
+    fn has_kind(&self, number: u32) -> bool {
+        self.kinds >> (number & 31) & 1 != 0
     }
 
     fn find(&self, name: &[u8]) -> Option<usize> {
@@ -77,8 +77,8 @@ impl Wanted {
     pub fn parse<'d>(&self, data: impl Into<Cow<'d, [u8]>>) -> Result<(Btf<'d>, Candidates), btf::Error> {
         let mut candidates = Candidates::new(self);
         let btf = Btf::parse_with(data.into(), None, |seen, strings| {
-            if self.has_kind(seen.kind) && self.beginnings.may_stand_at(strings, seen.name) {
-                candidates.look_at(self, seen, string_at(strings, seen.name));
+            if self.has_kind(seen.info >> 24) && self.beginnings.may_stand_at(strings, seen.name) {
+                candidates.look_at(self, seen.id, seen.kind(), string_at(strings, seen.name));
             }
         })?;
         Ok((btf, candidates))
@@ -89,10 +89,10 @@ impl Wanted {
         let mut candidates = Candidates::new(self);
         for id in btf.own_ids() {
             let ty = btf.resolve(id)?;
-            if self.has_kind(ty.kind()) && ty.name_off().0 != 0 {
+            if self.has_kind(u32::from(ty.kind().number())) && ty.name_off().0 != 0 {
                 let name = ty.name()?;
                 if self.beginnings.may_have(name) {
-                    candidates.look_at(self, Seen { id, kind: ty.kind(), name: ty.name_off() }, name);
+                    candidates.look_at(self, id, ty.kind(), name);
                 }
             }
         }
@@ -109,9 +109,9 @@ impl Candidates {
         Candidates(vec![Vec::new(); wanted.names.len()])
     }
 
-    fn look_at(&mut self, wanted: &Wanted, seen: Seen, name: &[u8]) {
+    fn look_at(&mut self, wanted: &Wanted, id: TypeId, kind: Kind, name: &[u8]) {
         if let Some(slot) = wanted.find(name).filter(|_| !name.is_empty()) {
-            self.0[slot].push((seen.kind, seen.id));
+            self.0[slot].push((kind, id));
         }
     }
 }
@@ -265,7 +265,7 @@ pub(crate) fn kinds_compatible(a: Kind, b: Kind) -> bool {
     a == b || (a.is_any_enum() && b.is_any_enum())
 }
 
-/// The bit of a kind; kinds are numbers below 128.
-fn bit(kind: Kind) -> u128 {
-    1 << kind.number()
+/// The bit of a kind that a root can have.
+fn bit(kind: Kind) -> u32 {
+    1u32.checked_shl(u32::from(kind.number())).unwrap_or(0)
 }
