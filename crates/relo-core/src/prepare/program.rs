@@ -8,7 +8,7 @@ use super::environment::Verifier;
 use super::kallsyms::Kallsyms;
 use super::kernel_struct::KernelStruct;
 use super::kernel_types::KernelTypes;
-use super::reach::{Image, analyze};
+use super::reach::{Content, Image, analyze};
 use super::references::{Filler, References};
 use super::resolve::Resolution;
 use super::status::{Doubt, Poison, PoisonedInsn, Reach, Status};
@@ -166,9 +166,9 @@ impl Programs<'_, '_> {
         let functions = self.open.functions();
         let global: Vec<bool> = code.parts.iter().map(|part| functions[part.function].global).collect();
         let program_type = functions[index].def.map(|def| def.program_type);
-        let with_rodata = |map, offset, size| self.constant(map, offset, size, true);
-        let without = |map, offset, size| self.constant(map, offset, size, false);
-        let image = |constants| Image {
+        let with_rodata = |map, offset, size| self.map_content(map, offset, size, true);
+        let without = |map, offset, size| self.map_content(map, offset, size, false);
+        let image = |content| Image {
             insns: &code.insns,
             parts: &code.parts,
             global: &global,
@@ -176,7 +176,7 @@ impl Programs<'_, '_> {
             references,
             verifier: Verifier::of(self.environment.kernel_version),
             typed_context: program_type.is_none_or(ProgramType::has_typed_context),
-            constants,
+            content,
         };
         let whatever = analyze(&image(&without));
         let has_rodata = self.open.maps().iter().any(|map| map.kind == MapKind::Rodata);
@@ -192,18 +192,24 @@ impl Programs<'_, '_> {
         as_in_file.into_iter().map(poisoned).collect()
     }
 
-    /// A value that the verifier reads from a frozen map.
-    fn constant(&self, map: u32, offset: u64, size: u32, rodata: bool) -> Option<u64> {
-        let map = self.open.maps().get(map as usize)?;
+    /// Some bytes of a map, as the verifier reads them when it checks the program.
+    fn map_content(&self, map: u32, offset: u64, size: u32, rodata: bool) -> Content {
+        let Some(map) = self.open.maps().get(map as usize) else {
+            return Content::Fixed;
+        };
         let content = match map.kind {
             MapKind::Rodata if rodata => self.open.content(map),
             MapKind::Kconfig if self.is_known(offset, size) => self.kconfig,
-            _changes => return None,
+            MapKind::Rodata | MapKind::Kconfig => return Content::Fixed,
+            _changes => return Content::Changes,
         };
-        let start = usize::try_from(offset).ok()?;
-        let bytes = content.get(start..start.checked_add(size as usize)?)?;
+        let range =
+            usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(size as usize)?));
+        let Some(bytes) = range.and_then(|range| content.get(range)) else {
+            return Content::Fixed;
+        };
         let fold = |value: u64, &byte: &u8| value << 8 | u64::from(byte);
-        Some(match self.open.object().order() {
+        Content::Is(match self.open.object().order() {
             btf::ByteOrder::Little => bytes.iter().rev().fold(0, fold),
             btf::ByteOrder::Big => bytes.iter().fold(0, fold),
         })

@@ -49,22 +49,15 @@ impl Resolver<'_, '_> {
     /// What each extern came to, in their order.
     pub(crate) fn resolve(&self, refusals: &mut Vec<Refusal>) -> Vec<Resolution> {
         let externs = self.open.externs();
-        let config = match self.environment.kconfig {
-            Some(text) => match kconfig::read(text, externs.iter(), self.order()) {
-                Ok(values) => Some(values),
-                Err(refusal) => {
-                    refusals.push(refusal);
-                    Some(HashMap::new())
-                }
-            },
-            None => None,
-        };
+        let read = |text| kconfig::read(text, externs.iter(), self.order());
+        let config = self.environment.kconfig.map(read).transpose().map_err(|refusal| refusals.push(refusal));
         let mut resolve = |external: &Extern| {
-            let resolved = match &external.kind {
-                ExternKind::Kconfig(var) => self.kconfig(external, var, config.as_ref()),
-                ExternKind::Variable(None) => self.address(external),
-                ExternKind::Variable(Some(ty)) => self.variable(external, *ty),
-                ExternKind::Function(proto) => self.function(external, *proto),
+            let resolved = match (&external.kind, &config) {
+                (ExternKind::Kconfig(_), Err(())) => Ok(Resolution::Refused),
+                (ExternKind::Kconfig(var), Ok(config)) => self.kconfig(external, var, config.as_ref()),
+                (ExternKind::Variable(None), _) => self.address(external),
+                (ExternKind::Variable(Some(ty)), _) => self.variable(external, *ty),
+                (ExternKind::Function(proto), _) => self.function(external, *proto),
             };
             match resolved {
                 Ok(Resolution::Missing) if !external.weak => {

@@ -20,11 +20,12 @@ impl Programs<'_, '_> {
         {
             return Status::NeedsKernelBtf(needed);
         }
-        if let Some(broken) = broken {
-            return broken;
-        }
+        // What is wrong with the object libbpf finds first, and much of what is wrong with a program follows from it.
         if let Some(refusal) = self.refusals.first() {
             return Status::Refused(refusal.clone());
+        }
+        if let Some(broken) = broken {
+            return broken;
         }
         self.attach_problem(function, program)
             .or_else(|| self.unknown_extern())

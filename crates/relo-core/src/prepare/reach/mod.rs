@@ -43,16 +43,27 @@ pub(crate) struct Image<'i> {
     pub verifier: Verifier,
     /// Whether loads of the context can give pointers that are never null.
     pub typed_context: bool,
-    pub constants: &'i dyn Fn(u32, u64, u32) -> Option<u64>,
+    pub content: &'i dyn Fn(u32, u64, u32) -> Content,
+}
+
+/// What is known of some bytes of a map's only value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The map is frozen, and this is the number.
+    Is(u64),
+    /// The map is frozen: the verifier knows the number, and here nobody does.
+    Fixed,
+    /// Anybody may change it.
+    Changes,
 }
 
 impl Image<'_> {
     /// A value of a map that the verifier reads when it checks a program.
-    fn constant(&self, map: u32, offset: u64, size: u32) -> Option<u64> {
+    fn content(&self, map: u32, offset: u64, size: u32) -> Content {
         if !self.verifier.constant_maps {
-            return None;
+            return Content::Changes;
         }
-        (self.constants)(map, offset, size)
+        (self.content)(map, offset, size)
     }
 
     /// The function that an instruction belongs to.

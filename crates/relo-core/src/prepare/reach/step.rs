@@ -1,11 +1,11 @@
 //! One instruction: what it does to what is known, and where it goes on.
 
-use super::Image;
 use super::arithmetic::Operation;
 use super::branch::{self, Split};
 use super::helper_result;
 use super::state::State;
 use super::value::{Known, Scalar, Value};
+use super::{Content, Image};
 use crate::Insn;
 use crate::insn::{CLASS_ALU64, CLASS_LD, CLASS_LDX, CLASS_ST, CLASS_STX};
 use crate::prepare::opcode::{alu, jump, mode};
@@ -113,9 +113,10 @@ fn load(image: &Image<'_>, insn: Insn, state: &State, id: u32) -> Value {
         Value::Stack(None) | Value::Any => Value::Any,
         Value::Variable { map, offset: Some(offset) } => {
             let offset = offset.wrapping_add(i64::from(insn.off) as u64);
-            match image.constant(map, offset, size) {
-                Some(value) => Value::Const(value),
-                None => Value::Scalar(Scalar::of_size(size, id)),
+            match image.content(map, offset, size) {
+                Content::Is(value) => Value::Const(value),
+                Content::Fixed => Value::Scalar(Scalar::of_size(size, 0).with(Known::Vague)),
+                Content::Changes => Value::Scalar(Scalar::of_size(size, id)),
             }
         }
         Value::Context if size == 8 && image.typed_context => perhaps_pointer(id),
