@@ -26,6 +26,7 @@
 
 mod bytes;
 mod check;
+mod distilled;
 mod dump;
 mod dump_c;
 mod error;
@@ -39,6 +40,7 @@ mod types;
 mod write;
 
 pub use bytes::ByteOrder;
+pub use distilled::RebaseError;
 pub use dump::DumpError;
 pub use dump_c::Roots;
 pub use error::{Error, ErrorKind};

@@ -55,6 +55,12 @@ pub fn unpack(vmlinuz: &[u8]) -> Result<Image, FormatError> {
     }
 }
 
+/// Whether the bytes start as a boot image does that is neither ELF nor compressed as a whole.
+pub(crate) fn is_boot_image(bytes: &[u8]) -> bool {
+    let is_bzimage = bytes.get(0x202..0x206) == Some(b"HdrS");
+    is_bzimage || Zboot::find(bytes).is_some() || find_kind(bytes) == Some(ImageKind::Arm64Raw)
+}
+
 /// The BTF of an unpacked kernel, checked from header to last reference.
 pub fn btf(image: &Image) -> Result<&[u8], FormatError> {
     let found = match image.kind {

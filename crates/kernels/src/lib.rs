@@ -8,6 +8,7 @@
 //! | `image.rs`, `raw.rs`, `compression.rs` | a boot image, as shipped, and what is inside |
 //! | `elf.rs` | sections and build-id of an ELF file |
 //! | `modules.rs` | the split BTFs of kernel modules |
+//! | `input.rs` | a BTF out of any file that has one |
 //! | `extract.rs` | packages in, BTFs and boot image out |
 //! | `store.rs`, `key_lock.rs` | what was fetched and derived, by content and by key |
 //!
@@ -25,6 +26,7 @@ mod error;
 pub mod extract;
 mod id;
 pub mod image;
+pub mod input;
 mod key_lock;
 mod lock;
 mod locked;
@@ -38,6 +40,7 @@ pub use error::{Error, FormatError};
 pub use extract::Extracted;
 pub use id::KernelId;
 pub use image::{Image, ImageKind};
+pub use input::{Input, InputError, InputProblem};
 pub use key_lock::{Holder, KeyLock};
 pub use lock::{Lock, LockedRequest};
 pub use locked::{LockedBlob, LockedKernel, LockedModules, LockedPackage, LockedSource};
