@@ -42,7 +42,7 @@ fn tests(shell: &Shell, kernels: &Path) -> Result<(), Error> {
     cmd!(
         shell,
         "cargo test --locked --package vmtest --package pipeline --package btfpipe-plugin-debian --package kernels
-            --test real --test bpftool -- --nocapture --test-threads=1"
+            --package judge-libbpf --test real --test bpftool -- --nocapture --test-threads=1"
     )
     .envs(leave)
     .run()?;

@@ -16,7 +16,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("pipeline", "crates/pipeline", &["btf", "relo-core", "kernels", "bundle", "plugin", "vmtest"]),
     ("btfpipe", "crates/btfpipe", &["pipeline"]),
     ("btfpipe-plugin-debian", "plugins/debian", &["plugin"]),
-    ("judge-libbpf", "judges/libbpf", &["btf", "relo-core"]),
+    ("judge-libbpf", "judges/libbpf", &["btf", "relo-core", "kernels", "pipeline"]),
     ("xtask", "xtask", &[]),
 ];
 

@@ -36,18 +36,23 @@ pub struct Disagreement {
     pub what: String,
 }
 
-/// The records of relo-core, libbpf's verdicts, and where they differ.
+/// The records of relo-core, and where they differ from libbpf's verdicts.
 pub struct Comparison {
     /// relo-core's records.
     pub records: Vec<RecordedRelo>,
-    /// libbpf's verdicts, one for each record.
-    pub verdicts: Vec<Verdict>,
     /// Where they differ.
     pub disagreements: Vec<Disagreement>,
 }
 
-/// Relocates on both sides and compares decisions, paths and instructions.
-pub fn compare(pair: &Pair<'_>, mode: Mode) -> Result<Comparison, Unsound> {
+impl Pair<'_> {
+    /// libbpf's verdicts, one for each relocation of the object.
+    pub fn judge(&self) -> Vec<Verdict> {
+        judge(self.judged_object, self.judged_target)
+    }
+}
+
+/// Relocates and compares decisions, paths and instructions with libbpf's verdicts.
+pub fn compare(pair: &Pair<'_>, verdicts: &[Verdict], mode: Mode) -> Result<Comparison, Unsound> {
     let wanted = Wanted::new([pair.object]);
     let names: Vec<String> = (1..pair.btfs.len()).map(|index| format!("module{index}")).collect();
     let modules: Vec<TargetBtf<'_>> = names
@@ -57,14 +62,13 @@ pub fn compare(pair: &Pair<'_>, mode: Mode) -> Result<Comparison, Unsound> {
         .collect();
     let target = ReloTarget::new(&pair.btfs[0], &modules, &wanted).map_err(|_| Unsound::Elf)?;
     let records = relocate(pair.object, &target, mode);
-    let verdicts = judge(pair.judged_object, pair.judged_target);
     let btfs: Vec<&Btf<'_>> = pair.btfs.iter().map(Arc::as_ref).collect();
     let mut disagreements = Vec::new();
     if records.len() != verdicts.len() {
         let what = format!("{} records, {} verdicts", records.len(), verdicts.len());
         disagreements.push(Disagreement { relo: 0, known: None, what });
     }
-    for (relo, (record, verdict)) in records.iter().zip(&verdicts).enumerate() {
+    for (relo, (record, verdict)) in records.iter().zip(verdicts).enumerate() {
         let Verdict::Judged(judged) = verdict else { continue };
         if let Err(what) = same(record, judged) {
             let site = &pair.judged_object.sites()[relo];
@@ -73,7 +77,7 @@ pub fn compare(pair: &Pair<'_>, mode: Mode) -> Result<Comparison, Unsound> {
             disagreements.push(Disagreement { relo, known, what });
         }
     }
-    Ok(Comparison { records, verdicts, disagreements })
+    Ok(Comparison { records, disagreements })
 }
 
 fn same(record: &RecordedRelo, judged: &Judged) -> Result<(), String> {

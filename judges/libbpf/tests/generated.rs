@@ -53,16 +53,17 @@ impl Run {
 
     fn check(&mut self, seed: u64, case: &Case) {
         let opened = case.open(|pair| {
-            let strict = compare(pair, Mode::StrictLibbpf).expect("a target that parses");
+            let verdicts = pair.judge();
+            let strict = compare(pair, &verdicts, Mode::StrictLibbpf).expect("a target that parses");
             fail_on(seed, case, "strict", strict.disagreements.first());
-            for (record, verdict) in strict.records.iter().zip(&strict.verdicts) {
+            for (record, verdict) in strict.records.iter().zip(&verdicts) {
                 let Verdict::Judged(judged) = verdict else { continue };
                 self.coverage.count(record);
                 if judged.host_differs {
                     *self.known.entry(Known::HostByteOrder).or_default() += 1;
                 }
             }
-            let correct = compare(pair, Mode::Correct).expect("a target that parses");
+            let correct = compare(pair, &verdicts, Mode::Correct).expect("a target that parses");
             for disagreement in &correct.disagreements {
                 match disagreement.known {
                     Some(known) => *self.known.entry(known).or_default() += 1,

@@ -6,6 +6,7 @@ mod local;
 mod mutate;
 mod random;
 mod rare;
+mod sample;
 mod site;
 mod write;
 
@@ -19,6 +20,7 @@ use crate::sound::{Sound, Unsound};
 
 pub use graph::{Enumeration, Graph, Int, Member, Ref, Ty};
 pub use random::Random;
+pub use sample::sample;
 pub use write::{Strings, Written};
 
 /// A generated pair, as the bytes that both sides read.
@@ -49,7 +51,7 @@ impl Case {
         let mut targets = mutate::target_of(&locals, &mut random);
         rare::add(&mut locals, &mut targets, &mut random);
         let mut written = write::whole(&locals, profile.object_order);
-        let mut plan = site::Plan::new(&locals, &mut written, &mut random);
+        let mut plan = site::Plan::new(&locals, &mut written, (6, 30), &mut random);
         let local = written.finish();
         let layout = mutate::layout(&targets, &mut random);
         let (vmlinux, modules) = write::split(&targets, &layout, profile.target_order);
@@ -85,4 +87,19 @@ impl Case {
             judged_target: &Target::new(&self.vmlinux, &modules)?,
         }))
     }
+}
+
+/// An object with `relocations` of `roots` types, most of them with the values in their instructions that libbpf wants.
+pub fn object(
+    locals: &Graph,
+    target: &Target,
+    (roots, relocations): (usize, usize),
+    random: &mut Random,
+) -> Option<Vec<u8>> {
+    let mut written = write::whole(locals, ByteOrder::NATIVE);
+    let mut plan = site::Plan::new(locals, &mut written, (roots, relocations), random);
+    let local = written.finish();
+    let draft = plan.object(ByteOrder::NATIVE, &local)?;
+    plan.fill(&judge(&Object::parse(&draft).ok()?, target), random);
+    plan.object(ByteOrder::NATIVE, &local)
 }

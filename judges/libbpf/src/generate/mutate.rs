@@ -58,7 +58,8 @@ fn copy(target: &mut Graph, ty: Ref, wildness: u64, random: &mut Random) {
     }
 }
 
-fn rename(graph: &mut Graph, ty: Ref, to: impl Fn(&str) -> String) {
+/// Gives a type that has a name another.
+pub fn rename(graph: &mut Graph, ty: Ref, to: impl Fn(&str) -> String) {
     match &mut graph.types[ty - 1] {
         Ty::Int(int) => int.name = to(&int.name),
         Ty::Enum(of) => of.name = to(&of.name),
@@ -82,7 +83,8 @@ fn set_pointer_size(target: &mut Graph, random: &mut Random) {
     }
 }
 
-fn change(graph: &mut Graph, ty: Ref, random: &mut Random) {
+/// Changes a type in one way of many.
+pub fn change(graph: &mut Graph, ty: Ref, random: &mut Random) {
     let any = local::any_ref(graph, random);
     let value = local::value_ref(graph, random);
     match &mut graph.types[ty - 1] {

@@ -58,15 +58,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Draws relocations against local types.
-    pub fn new(locals: &Graph, written: &mut Written, random: &mut Random) -> Plan {
+    /// Draws relocations against local types: most of a few roots, the others of any.
+    pub fn new(
+        locals: &Graph,
+        written: &mut Written,
+        (roots, relocations): (usize, usize),
+        random: &mut Random,
+    ) -> Plan {
         let sections = 1 + random.below(2);
         let name = |index: usize| format!("tp/{index}");
         let names = (0..sections).map(|index| (name(index), written.strings.add(&name(index)))).collect();
         let mut plan = Plan { names, sites: Vec::new(), slots: vec![0; sections] };
         // Relocations of one root meet in its candidates: draw a few roots, and many relocations of each.
-        let roots: Vec<Ref> = (0..6).map(|_| root(locals, random)).collect();
-        for _ in 0..30 {
+        let roots: Vec<Ref> = (0..roots).map(|_| root(locals, random)).collect();
+        for _ in 0..relocations {
             let root = if random.chance(700) { random.pick(&roots) } else { root(locals, random) };
             let kind = kind_for(locals, root, random);
             let access = access(locals, root, kind, random);
