@@ -97,8 +97,8 @@ fn record_all(btf: &Btf<'_>, objects: &[&BpfObject]) -> Result<Recorded, Failure
     let wanted = Wanted::new(objects.iter().copied());
     let target = Target::new(btf, &[], &wanted).map_err(Failure::new)?;
     let mut recorded = Recorded { records: Vec::new(), lines: String::new() };
-    for object in objects {
-        let records = relo_core::relocate(object, &target, Mode::default());
+    let all = relo_core::relocate_all(objects, &target, Mode::default());
+    for (object, records) in objects.iter().zip(all) {
         recorded.lines.push_str(&records::to_json_lines(object, &target, &records));
         recorded.records.push(records);
     }

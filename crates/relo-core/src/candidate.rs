@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use btf::{Btf, Kind, StrOff, Type, TypeId};
+use btf::{Btf, Kind, StrOff, TypeId};
 
-use crate::{BpfObject, ReloError, ReloKind, essential_name};
+use crate::{BpfObject, ReloError, essential_name};
 
 /// A BTF that types are searched in.
 #[derive(Debug, Clone)]
@@ -39,27 +39,20 @@ impl Wanted {
     /// The names that these objects' relocations search for.
     pub fn new<'o>(objects: impl IntoIterator<Item = &'o BpfObject>) -> Wanted {
         let mut wanted = Wanted::default();
-        for object in objects {
-            for relo in object.relos() {
-                if relo.relo.kind == ReloKind::LocalTypeId as u32 {
-                    continue;
-                }
-                // A root without a name, or none at all, is an error of its relocation, said when it is resolved.
-                if let Ok(root) = object.btf().resolve(relo.relo.type_id) {
-                    wanted.add(root.kind(), root.name().unwrap_or_default());
-                }
+        for root in objects.into_iter().flat_map(|object| &object.questions().roots) {
+            // A root without a name, or none at all, is an error of its relocations, said when they are resolved.
+            if let (true, Ok((kind, name))) = (root.searched, &root.wanted) {
+                wanted.add(*kind, name);
             }
         }
         wanted
     }
 
-    fn add(&mut self, kind: Kind, name: &[u8]) {
-        let next = self.names.len() as u32;
-        if !name.is_empty() {
-            let name = essential_name(name);
-            self.kinds |= if kind.is_any_enum() { bit(Kind::Enum) | bit(Kind::Enum64) } else { bit(kind) };
-            self.beginnings.add(name);
-            self.names.entry(name.to_vec()).or_insert(next);
+    fn add(&mut self, kind: Kind, essential: &[u8]) {
+        self.kinds |= if kind.is_any_enum() { bit(Kind::Enum) | bit(Kind::Enum64) } else { bit(kind) };
+        if !self.names.contains_key(essential) {
+            self.beginnings.add(essential);
+            self.names.insert(essential.to_vec(), self.names.len() as u32);
         }
     }
 
@@ -69,8 +62,9 @@ impl Wanted {
         self.kinds >> (number & 31) & 1 != 0
     }
 
-    fn find(&self, name: &[u8]) -> Option<usize> {
-        self.names.get(essential_name(name)).map(|&slot| slot as usize)
+    /// The slot of an essential name. What is left without a flavor may look as if it had another: `a___b___c`.
+    pub(crate) fn slot_of(&self, essential: &[u8]) -> Option<usize> {
+        self.names.get(essential).map(|&slot| slot as usize)
     }
 
     /// Parses a BTF without a base and searches it in the same pass.
@@ -110,7 +104,7 @@ impl Candidates {
     }
 
     fn look_at(&mut self, wanted: &Wanted, id: TypeId, kind: Kind, name: &[u8]) {
-        if let Some(slot) = wanted.find(name).filter(|_| !name.is_empty()) {
+        if let Some(slot) = wanted.slot_of(essential_name(name)).filter(|_| !name.is_empty()) {
             self.0[slot].push((kind, id));
         }
     }
@@ -241,22 +235,15 @@ impl<'t> Target<'t> {
         &self.btfs
     }
 
-    /// The candidates of a local root (libbpf: `bpf_core_find_cands`): those of vmlinux, or else those of modules.
-    pub(crate) fn candidates(&self, root: &Type<'_>) -> Result<Vec<Candidate>, ReloError> {
-        let name = root.name().map_err(ReloError::local)?;
-        if name.is_empty() {
-            return Err(ReloError::AnonymousRoot(root.id()));
-        }
-        let Some(slot) = self.wanted.find(name) else {
-            return Ok(Vec::new());
-        };
-        let in_btf = |btf: usize| {
-            let fits =
-                self.found[btf].0[slot].iter().filter(|(kind, _)| kinds_compatible(*kind, root.kind()));
-            fits.map(move |&(_, id)| Candidate { btf: btf as u32, id })
-        };
-        let vmlinux: Vec<Candidate> = in_btf(0).collect();
-        Ok(if vmlinux.is_empty() { (1..self.btfs.len()).flat_map(in_btf).collect() } else { vmlinux })
+    /// The types of one BTF with a wanted name and a kind that can stand for the root's.
+    pub(crate) fn found_in(
+        &self,
+        btf: usize,
+        slot: usize,
+        root: Kind,
+    ) -> impl Iterator<Item = Candidate> + use<'_> {
+        let fits = self.found[btf].0[slot].iter().filter(move |(kind, _)| kinds_compatible(*kind, root));
+        fits.map(move |&(_, id)| Candidate { btf: btf as u32, id })
     }
 }
 

@@ -1,7 +1,10 @@
 //! The decision: all matching candidates of a relocation must agree.
 
+use std::sync::Arc;
+
 use btf::{Btf, ByteOrder, Kind};
 
+use crate::answer::{Answer, CandidateList};
 use crate::used::{Footprint, UsedSet};
 use crate::value::{Side, Value};
 use crate::{Candidate, LocalSpec, Mode, ReloError, ReloKind, Target, TargetSpec};
@@ -32,7 +35,7 @@ pub struct Decision {
 pub(crate) struct Resolved {
     pub decision: Decision,
     /// The matches, in the order of the candidates; the first is the one that counts.
-    pub matches: Vec<TargetSpec>,
+    pub matches: Vec<Arc<TargetSpec>>,
 }
 
 /// What decides a relocation, besides the candidates.
@@ -51,20 +54,37 @@ impl Decider<'_> {
     /// target that had a part in the decision is added to the used set.
     pub(crate) fn decide(
         &self,
+        spec: &Arc<LocalSpec>,
+        local: &Result<Value, ReloError>,
+        candidates: &CandidateList,
+        watch: Option<&mut UsedSet>,
+    ) -> Answer {
+        let resolved = self.resolve(spec, local, candidates, watch);
+        let narrowed = match &resolved {
+            Ok(Resolved { matches, .. }) if !matches.is_empty() && matches.len() < candidates.len() => {
+                matches.iter().map(|matched| matched.candidate).collect()
+            }
+            Ok(_) | Err(_) => candidates.clone(),
+        };
+        Answer { resolved, narrowed }
+    }
+
+    fn resolve(
+        &self,
         spec: &LocalSpec,
-        candidates: &mut Vec<Candidate>,
+        local: &Result<Value, ReloError>,
+        candidates: &[Candidate],
         mut watch: Option<&mut UsedSet>,
     ) -> Result<Resolved, ReloError> {
-        let local = self.side(self.local, ReloError::local).value(&spec.0);
         if spec.0.kind == ReloKind::LocalTypeId {
-            let local = local?;
+            let local = local.clone()?;
             let decision = Decision { target: local.value, ..Decision::nothing(local) };
             return Ok(Resolved { decision, matches: Vec::new() });
         }
-        let mut matches: Vec<TargetSpec> = Vec::new();
+        let mut matches: Vec<Arc<TargetSpec>> = Vec::new();
         let mut agreed: Option<Decision> = None;
         let mut outcome = Ok(());
-        for &candidate in candidates.iter() {
+        for &candidate in candidates {
             let footprint = Footprint::new(watch.is_some());
             let target = self.target.btf(candidate);
             let result = spec.match_candidate(self.local, target, candidate, self.mode, &footprint).and_then(
@@ -79,24 +99,26 @@ impl Decider<'_> {
             }
             match result {
                 Ok(None) => {}
-                Ok(Some((matched, decision))) => match agree(agreed, decision, matches.first(), &matched) {
-                    Ok(first) => {
-                        agreed = Some(first);
-                        matches.push(matched);
+                Ok(Some((matched, decision))) => {
+                    match agree(agreed, decision, matches.first().map(|first| &**first), &matched) {
+                        Ok(first) => {
+                            agreed = Some(first);
+                            matches.push(Arc::new(matched));
+                        }
+                        Err(error) => outcome = outcome.and(Err(error)),
                     }
-                    Err(error) => outcome = outcome.and(Err(error)),
-                },
+                }
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
         outcome?;
         let decision = match agreed {
             Some(decision) => decision,
-            None => Decision { poison: !spec.0.kind.has_answer_without_match(), ..Decision::nothing(local?) },
+            None => Decision {
+                poison: !spec.0.kind.has_answer_without_match(),
+                ..Decision::nothing(local.clone()?)
+            },
         };
-        if !matches.is_empty() {
-            *candidates = matches.iter().map(|matched| matched.candidate).collect();
-        }
         Ok(Resolved { decision, matches })
     }
 

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod answer;
 mod budget;
 mod candidate;
 mod compat;
@@ -23,6 +24,7 @@ mod object;
 mod open;
 mod patch;
 mod prepare;
+mod question;
 mod reason;
 mod record;
 mod relo_kind;
@@ -54,7 +56,7 @@ pub use prepare::{
     Status, prepare,
 };
 pub use reason::Reason;
-pub use record::{Outcome, RecordedRelo, relocate};
+pub use record::{Outcome, RecordedRelo, relocate, relocate_all};
 pub use relo_kind::ReloKind;
 pub use skeleton::{EmbeddedObject, embedded_objects};
 pub use spec::{Accessor, LocalSpec, Spec, TargetSpec};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use btf::{Btf, ByteOrder, HeaderLen, PointerSize, TypeId};
 
+use crate::answer::Answers;
 use crate::patch::Patched;
 use crate::record::Relocation;
 use crate::used::UsedSet;
@@ -117,11 +118,14 @@ pub fn minimize_target(
     objects: &[&BpfObject],
     options: MinimizeOptions,
 ) -> Result<MinCoreBtf, MinimizeError> {
-    let full: Vec<Vec<Verdict>> =
-        objects.iter().map(|object| verdicts(object, target, options.mode)).collect();
+    let mut answers = Answers::new(target, options.mode);
+    let full: Vec<Vec<Verdict>> = objects.iter().map(|object| verdicts(object, &mut answers)).collect();
     let mut used = UsedSet::default();
-    for spec in full.iter().flatten().filter_map(|verdict| verdict.marked.as_ref()) {
-        used.mark(target, spec)?;
+    for resolved in answers.all.iter().filter_map(|answer| answer.resolved.as_ref().ok()) {
+        // bpftool marks the first match only, and never looks at instructions.
+        if let Some(spec) = resolved.matches.first() {
+            used.mark(target, spec)?;
+        }
     }
     let watched = BTreeMap::new();
     let mut minimizer = Minimizer { target, objects, options, full, used, watched };
@@ -129,26 +133,16 @@ pub fn minimize_target(
     minimizer.run()
 }
 
-/// What a relocation came to on one BTF.
-struct Verdict {
-    decision: Result<Decision, ReloError>,
-    insn: Option<Patched>,
-    /// The first match, which bpftool marks.
-    marked: Option<crate::TargetSpec>,
-}
+/// What a relocation came to on one BTF: the decision and its instruction, or why libbpf refuses the object.
+type Verdict = Result<(Decision, Patched), ReloError>;
 
-fn verdicts(object: &BpfObject, target: &Target<'_>, mode: Mode) -> Vec<Verdict> {
-    let mut relocation = Relocation::new(object, target, mode);
+fn verdicts(object: &BpfObject, answers: &mut Answers<'_>) -> Vec<Verdict> {
+    let mut relocation = Relocation::new(object);
     let verdict = |index| {
-        let step = relocation.step(index, None);
-        let (decision, marked) = match (step.resolved, &step.after) {
-            (Some(resolved), Ok(_)) => (Ok(resolved.decision), resolved.matches.into_iter().next()),
-            // A refused instruction is still a decision about types: bpftool never looks at instructions.
-            (Some(resolved), Err(error)) => (Err(error.clone()), resolved.matches.into_iter().next()),
-            (None, Err(error)) => (Err(error.clone()), None),
-            (None, Ok(_)) => (Err(ReloError::TooComplex), None),
-        };
-        Verdict { decision, insn: step.after.ok(), marked }
+        let step = relocation.step(index, answers, None);
+        let insn = step.after.as_ref().map_err(Clone::clone)?;
+        let resolved = step.resolved().ok_or(ReloError::TooComplex)?;
+        Ok((resolved.decision, *insn))
     };
     (0..object.relos().len()).map(verdict).collect()
 }
@@ -171,7 +165,7 @@ impl Minimizer<'_> {
         }
         for object in 0..self.objects.len() {
             for relo in 0..self.full[object].len() {
-                if self.full[object][relo].decision.is_err() {
+                if self.full[object][relo].is_err() {
                     self.watch(object, relo)?;
                 }
             }
@@ -224,10 +218,11 @@ impl Minimizer<'_> {
             return Ok(false);
         }
         self.watched.insert((object, root), relo);
-        let mut relocation = Relocation::new(self.objects[object], self.target, self.options.mode);
+        let mut relocation = Relocation::new(self.objects[object]);
+        let mut answers = Answers::new(self.target, self.options.mode);
         for (index, other) in relos.iter().enumerate() {
             let watch = (other.relo.type_id == root).then_some(&mut self.used);
-            relocation.step(index, watch);
+            relocation.step(index, &mut answers, watch);
         }
         Ok(true)
     }
@@ -243,15 +238,16 @@ impl Minimizer<'_> {
         let modules: Vec<TargetBtf<'_>> =
             names.zip(&splits).map(|(module, btf)| TargetBtf { module, btf }).collect();
         let target = Target::new(&btf, &modules, self.target.wanted())?;
+        let mut answers = Answers::new(&target, self.options.mode);
         let compare_object = |(object, full): (&&BpfObject, &Vec<Verdict>)| {
-            let minimized = verdicts(object, &target, self.options.mode);
+            let minimized = verdicts(object, &mut answers);
             let pairs = full.iter().zip(minimized).enumerate();
             let differ = pairs.filter(|(relo, (full, min))| !same(full, min, kind_of(object, *relo)));
             differ
                 .map(|(relo, (full, min))| Difference {
                     relo,
-                    full: full.decision.clone(),
-                    minimized: min.decision,
+                    full: full.clone().map(|(decision, _)| decision),
+                    minimized: min.map(|(decision, _)| decision),
                 })
                 .collect()
         };
@@ -262,10 +258,8 @@ impl Minimizer<'_> {
         let proof = |(object, differences): (usize, Vec<Difference>)| {
             let full = &self.full[object];
             let relos = self.objects[object].relos();
-            let errors = full
-                .iter()
-                .enumerate()
-                .filter_map(|(relo, verdict)| Some((relo, verdict.decision.clone().err()?)));
+            let errors =
+                full.iter().enumerate().filter_map(|(relo, verdict)| Some((relo, verdict.clone().err()?)));
             let watched = self.watched.range((object, TypeId(0))..=(object, TypeId(u32::MAX)));
             let is_target_id =
                 |index: &usize| kind_of(self.objects[object], *index) == Some(ReloKind::TargetTypeId);
@@ -287,12 +281,12 @@ fn kind_of(object: &BpfObject, relo: usize) -> Option<ReloKind> {
 
 /// Whether two verdicts are one: the value, what becomes of the instruction, or the kind of the error.
 fn same(full: &Verdict, min: &Verdict, kind: Option<ReloKind>) -> bool {
-    match (&full.decision, &min.decision) {
+    match (full, min) {
         // Ids differ by design; whether there is one does not.
-        (Ok(full), Ok(min)) if kind == Some(ReloKind::TargetTypeId) => {
+        (Ok((full, _)), Ok((min, _))) if kind == Some(ReloKind::TargetTypeId) => {
             (full.target == 0) == (min.target == 0)
         }
-        (Ok(a), Ok(b)) => a == b && full.insn == min.insn,
+        (Ok(full), Ok(min)) => full == min,
         (Err(full), Err(min)) => full.code() == min.code(),
         (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
     }

@@ -3,6 +3,8 @@
 use btf::{Btf, BtfExt, ByteOrder, CoreRelo, PointerSize};
 use object::{Architecture, Endianness, Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
 
+use crate::patch::{self, Patched};
+use crate::question::Questions;
 use crate::{INSN_LEN, ObjectError};
 
 /// A BPF object file.
@@ -14,6 +16,9 @@ pub struct BpfObject {
     sections: Vec<Section>,
     programs: Vec<Program>,
     relos: Vec<ObjectRelo>,
+    questions: Questions,
+    /// Whether a relocation may see what another has done to its instruction.
+    relos_overlap: bool,
 }
 
 /// A section with instructions.
@@ -46,6 +51,10 @@ pub struct ObjectRelo {
     /// Index of the program that covers the instruction. None for what is left of an eliminated weak function:
     /// libbpf skips such a relocation.
     pub(crate) program: Option<usize>,
+    /// Index of what it asks; relocations that ask the same share it.
+    pub(crate) question: usize,
+    /// Its instruction; None where there is none.
+    pub(crate) insn: Option<Patched>,
 }
 
 impl BpfObject {
@@ -68,8 +77,20 @@ impl BpfObject {
         let (sections, programs) = read_code(&file)?;
         // libbpf's loader takes 8 bytes for every BPF object, whatever its BTF says of `long`.
         let btf = btf.with_pointer_size(PointerSize::Eight);
-        let mut object = BpfObject { name: name.into(), order, btf, sections, programs, relos: Vec::new() };
-        object.relos = object.place_relos(&ext)?;
+        let relos = ext.sections.iter().flat_map(|part| part.relos.iter().copied());
+        let (questions, asked) = Questions::read(&btf, order, relos);
+        let mut object = BpfObject {
+            name: name.into(),
+            order,
+            btf,
+            sections,
+            programs,
+            relos: Vec::new(),
+            questions,
+            relos_overlap: false,
+        };
+        object.relos = object.place_relos(&ext, &asked)?;
+        object.relos_overlap = overlap(&object.relos);
         Ok(object)
     }
 
@@ -124,8 +145,18 @@ impl BpfObject {
         &self.sections
     }
 
-    fn place_relos(&self, ext: &BtfExt) -> Result<Vec<ObjectRelo>, ObjectError> {
-        let mut relos = Vec::with_capacity(ext.len());
+    /// What its relocations ask.
+    pub(crate) fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    /// Whether a relocation may see what another has done to its instruction.
+    pub(crate) fn relos_overlap(&self) -> bool {
+        self.relos_overlap
+    }
+
+    fn place_relos(&self, ext: &BtfExt, asked: &[usize]) -> Result<Vec<ObjectRelo>, ObjectError> {
+        let mut relos = Vec::with_capacity(asked.len());
         for part in &ext.sections {
             let name = self
                 .btf
@@ -137,11 +168,26 @@ impl BpfObject {
             };
             for &relo in &part.relos {
                 let program = self.programs.iter().position(|program| program.covers(section, relo.insn_off));
-                relos.push(ObjectRelo { relo, section, program });
+                let insn = patch::read_at(&self.sections[section].code, relo.insn_off, self.order);
+                relos.push(ObjectRelo { relo, section, program, question: asked[relos.len()], insn });
             }
         }
         Ok(relos)
     }
+}
+
+/// Whether two relocations stand so near that one may change the other's instruction.
+fn overlap(relos: &[ObjectRelo]) -> bool {
+    let mut places: Vec<(usize, u32)> = relos.iter().map(|relo| (relo.section, relo.relo.insn_off)).collect();
+    places.sort_unstable();
+    // The longest instruction has two halves.
+    let near = |pair: &[(usize, u32)]| pair[0].0 == pair[1].0 && pair[1].1 - pair[0].1 < 2 * INSN_LEN as u32;
+    let wide = |place: &(usize, u32)| {
+        relos.iter().any(|relo| {
+            (relo.section, relo.relo.insn_off) == *place && relo.insn.is_none_or(|insn| insn.len > 1)
+        })
+    };
+    places.windows(2).any(|pair| near(pair) && (pair[0] == pair[1] || wide(&pair[0])))
 }
 
 impl Program {

@@ -23,8 +23,14 @@ impl Patched {
     }
 }
 
+/// The instruction at an offset, if one starts there.
+pub(crate) fn read_at(code: &[u8], offset: u32, order: ByteOrder) -> Option<Patched> {
+    let at = offset as usize;
+    read(code.get(at..).filter(|_| at.is_multiple_of(INSN_LEN))?, order)
+}
+
 /// The instruction at the start of `code`, with its second half if it has one.
-pub(crate) fn read(code: &[u8], order: ByteOrder) -> Option<Patched> {
+fn read(code: &[u8], order: ByteOrder) -> Option<Patched> {
     let at = |index: usize| {
         let bytes = code.get(index * INSN_LEN..)?.first_chunk::<INSN_LEN>()?;
         Some(Insn::decode(*bytes, order))

@@ -7,7 +7,7 @@ use crate::record::Step;
 use crate::relo_kind::Subject;
 use crate::spec::type_text;
 use crate::used::Footprint;
-use crate::{Candidate, LocalSpec, ReloKind, Spec};
+use crate::{Candidate, LocalSpec, Spec};
 
 /// Why a relocation has no match, or no use of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,9 +97,9 @@ impl std::fmt::Display for Reason {
 }
 
 /// The reason of a step without match, or with a match that is of no use.
-pub(crate) fn of(decider: &Decider<'_>, step: &Step) -> Option<Reason> {
-    let (local, resolved) = (step.local.as_ref()?, step.resolved.as_ref()?);
-    if local.0.kind == ReloKind::LocalTypeId {
+pub(crate) fn of(decider: &Decider<'_>, step: &Step<'_>) -> Option<Reason> {
+    let (local, resolved) = (step.question.local.as_ref().ok()?, step.resolved()?);
+    if !step.question.has_candidates {
         return None;
     }
     let decision = resolved.decision;

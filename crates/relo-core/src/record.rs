@@ -1,16 +1,15 @@
 //! The record: what each relocation of an object resolved to on a target, and why.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use btf::TypeId;
-
-use crate::decide::{Decider, Resolved};
+use crate::answer::{Answer, Answers, CandidateList};
+use crate::decide::Resolved;
 use crate::patch::{self, Patched};
+use crate::question::Question;
 use crate::reason;
 use crate::used::UsedSet;
 use crate::{
-    BpfObject, Candidate, Decision, INSN_LEN, LocalSpec, Mode, ObjectRelo, Reason, ReloError, ReloKind,
-    Target, TargetSpec,
+    BpfObject, Decision, LocalSpec, Mode, ObjectRelo, Reason, ReloError, ReloKind, Target, TargetSpec,
 };
 
 /// How a relocation ended.
@@ -46,9 +45,9 @@ pub struct RecordedRelo {
     /// The kind; None for a number that this version does not know.
     pub kind: Option<ReloKind>,
     /// The path in the object's types; None where it could not be parsed.
-    pub local: Option<LocalSpec>,
+    pub local: Option<Arc<LocalSpec>>,
     /// The first match.
-    pub target: Option<TargetSpec>,
+    pub target: Option<Arc<TargetSpec>>,
     /// How many types of the target could stand for the root when this relocation was reached.
     pub candidates: usize,
     /// How many of them matched.
@@ -69,138 +68,153 @@ pub struct RecordedRelo {
 ///
 /// An error does not end it: what follows is resolved as if the object were not refused.
 pub fn relocate(object: &BpfObject, target: &Target<'_>, mode: Mode) -> Vec<RecordedRelo> {
-    let mut relocation = Relocation::new(object, target, mode);
-    (0..object.relos().len()).map(|index| relocation.record(index)).collect()
+    let mut answers = Answers::new(target, mode);
+    relocate_with(object, &mut answers)
+}
+
+/// The same for several objects, which share the answers to what they all ask.
+pub fn relocate_all(objects: &[&BpfObject], target: &Target<'_>, mode: Mode) -> Vec<Vec<RecordedRelo>> {
+    let mut answers = Answers::new(target, mode);
+    objects.iter().map(|object| relocate_with(object, &mut answers)).collect()
+}
+
+fn relocate_with(object: &BpfObject, answers: &mut Answers<'_>) -> Vec<RecordedRelo> {
+    let mut relocation = Relocation::new(object);
+    (0..object.relos().len()).map(|index| relocation.record(index, answers)).collect()
 }
 
 /// An object on its way through a target: the candidates narrow, the instructions change.
 pub(crate) struct Relocation<'r> {
     object: &'r BpfObject,
-    decider: Decider<'r>,
-    /// By local root; only looked up, never iterated.
-    candidates: HashMap<TypeId, Vec<Candidate>>,
-    code: Vec<Vec<u8>>,
+    /// What is left of each root's candidates.
+    candidates: Vec<Option<Result<CandidateList, ReloError>>>,
+    /// The code as it is by now; only where one relocation may see what another did.
+    code: Option<Vec<Vec<u8>>>,
 }
 
 /// A relocation resolved and applied.
-pub(crate) struct Step {
-    pub local: Option<LocalSpec>,
-    pub candidates: Vec<Candidate>,
-    pub resolved: Option<Resolved>,
+pub(crate) struct Step<'r> {
+    pub question: &'r Question,
+    /// The root's candidates when the relocation was reached.
+    pub candidates: CandidateList,
+    pub answer: Result<Arc<Answer>, ReloError>,
     pub before: Option<Patched>,
     /// The instruction afterwards, or why libbpf refuses the object.
     pub after: Result<Patched, ReloError>,
 }
 
+impl Step<'_> {
+    /// The path in the object's types, unless the root itself was an error.
+    fn local(&self) -> Option<&Arc<LocalSpec>> {
+        self.answer.as_ref().ok().and(self.question.local.as_ref().ok())
+    }
+
+    /// The decision and its matches.
+    pub(crate) fn resolved(&self) -> Option<&Resolved> {
+        self.answer.as_ref().ok()?.resolved.as_ref().ok()
+    }
+}
+
 impl<'r> Relocation<'r> {
-    pub(crate) fn new(object: &'r BpfObject, target: &'r Target<'r>, mode: Mode) -> Relocation<'r> {
-        let decider = Decider { local: object.btf(), order: object.order(), target, mode };
-        let code = object.sections().iter().map(|section| section.code.clone()).collect();
-        Relocation { object, decider, candidates: HashMap::new(), code }
+    pub(crate) fn new(object: &'r BpfObject) -> Relocation<'r> {
+        let code = || object.sections().iter().map(|section| section.code.clone()).collect();
+        Relocation {
+            object,
+            candidates: vec![None; object.questions().roots.len()],
+            code: object.relos_overlap().then(code),
+        }
     }
 
     /// Resolves and applies the next relocation; they must be taken in order.
-    pub(crate) fn step(&mut self, index: usize, watch: Option<&mut UsedSet>) -> Step {
+    pub(crate) fn step(
+        &mut self,
+        index: usize,
+        answers: &mut Answers<'_>,
+        watch: Option<&mut UsedSet>,
+    ) -> Step<'r> {
         let relo = &self.object.relos()[index];
-        let mut step = Step {
-            local: None,
-            candidates: Vec::new(),
-            resolved: None,
-            before: self.read_insn(relo),
-            after: Err(ReloError::NoInsn(relo.relo.insn_off)),
-        };
-        match self.resolve(relo, &mut step, watch) {
-            Ok(resolved) => {
-                step.after = self.apply(relo, &step, &resolved.decision);
-                step.resolved = Some(resolved);
+        let question = &self.object.questions().list[relo.question];
+        let (candidates, answer) = match self.candidates_of(question, answers) {
+            Ok(candidates) => {
+                let answer = match watch {
+                    None => answers.get(self.object, question, &candidates),
+                    watch => answers.ask(self.object, question, &candidates, watch),
+                };
+                // What libbpf skips narrows nothing.
+                if question.has_candidates && relo.program.is_some() {
+                    self.candidates[question.root] = Some(Ok(answer.narrowed.clone()));
+                }
+                (candidates, Ok(answer))
             }
-            Err(error) => step.after = Err(error),
-        }
+            Err(error) => (CandidateList::default(), Err(error)),
+        };
+        let mut step = Step { question, candidates, answer, before: None, after: Err(ReloError::TooComplex) };
+        step.before = match &self.code {
+            Some(code) => patch::read_at(&code[relo.section], relo.relo.insn_off, self.object.order()),
+            None => relo.insn,
+        };
+        step.after = self.apply(relo, &step, answers.mode);
         step
     }
 
-    fn resolve(
+    fn candidates_of(
         &mut self,
-        relo: &ObjectRelo,
-        step: &mut Step,
-        watch: Option<&mut UsedSet>,
-    ) -> Result<Resolved, ReloError> {
-        let root = relo.relo.type_id;
-        let is_local = relo.relo.kind == ReloKind::LocalTypeId as u32;
-        if !is_local {
-            step.candidates = self.candidates_of(root)?;
+        question: &Question,
+        answers: &Answers<'_>,
+    ) -> Result<CandidateList, ReloError> {
+        if !question.has_candidates {
+            return Ok(CandidateList::default());
         }
-        let local = step.local.insert(LocalSpec::parse(self.object.btf(), &relo.relo)?);
-        let mut narrowed = step.candidates.clone();
-        let resolved = self.decider.decide(local, &mut narrowed, watch)?;
-        // What libbpf skips narrows nothing.
-        if !is_local && relo.program.is_some() {
-            self.candidates.insert(root, narrowed);
-        }
-        Ok(resolved)
+        let root = &self.object.questions().roots[question.root];
+        self.candidates[question.root].get_or_insert_with(|| answers.candidates(root)).clone()
     }
 
-    fn candidates_of(&mut self, root: TypeId) -> Result<Vec<Candidate>, ReloError> {
-        if let Some(known) = self.candidates.get(&root) {
-            return Ok(known.clone());
-        }
-        let root_type = self.object.btf().resolve(root).map_err(ReloError::local)?;
-        let found = self.decider.target.candidates(&root_type)?;
-        self.candidates.insert(root, found.clone());
-        Ok(found)
-    }
-
-    fn read_insn(&self, relo: &ObjectRelo) -> Option<Patched> {
-        let at = relo.relo.insn_off as usize;
-        let code = self.code[relo.section].get(at..).filter(|_| at.is_multiple_of(INSN_LEN))?;
-        patch::read(code, self.object.order())
-    }
-
-    fn apply(&mut self, relo: &ObjectRelo, step: &Step, decision: &Decision) -> Result<Patched, ReloError> {
+    fn apply(&mut self, relo: &ObjectRelo, step: &Step<'_>, mode: Mode) -> Result<Patched, ReloError> {
+        let answer = step.answer.as_ref().map_err(Clone::clone)?;
+        let decision = &answer.resolved.as_ref().map_err(Clone::clone)?.decision;
         let before = step.before.ok_or(ReloError::NoInsn(relo.relo.insn_off))?;
-        let after = patch::patch(before, decision, self.decider.mode)?;
-        let at = relo.relo.insn_off as usize;
-        let bytes = after.encode(self.object.order());
-        self.code[relo.section][at..at + bytes.len()].copy_from_slice(&bytes);
+        let after = patch::patch(before, decision, mode)?;
+        if let Some(code) = &mut self.code {
+            let at = relo.relo.insn_off as usize;
+            let bytes = after.encode(self.object.order());
+            code[relo.section][at..at + bytes.len()].copy_from_slice(&bytes);
+        }
         Ok(after)
     }
 
-    fn record(&mut self, index: usize) -> RecordedRelo {
+    fn record(&mut self, index: usize, answers: &mut Answers<'_>) -> RecordedRelo {
         let relo = &self.object.relos()[index];
-        let step = self.step(index, None);
+        let step = self.step(index, answers, None);
         let order = self.object.order();
         let insn_before = step.before.map(|insn| insn.encode(order)).unwrap_or_default();
         let insn_after = match &step.after {
             Ok(insn) => insn.encode(order),
             Err(_) => insn_before.clone(),
         };
-        let reason = reason::of(&self.decider, &step);
-        let matches = step.resolved.as_ref().map_or(0, |resolved| resolved.matches.len());
+        let resolved = step.resolved();
         RecordedRelo {
             index,
             kind: ReloKind::from_number(relo.relo.kind),
             candidates: step.candidates.len(),
-            matches,
+            matches: resolved.map_or(0, |resolved| resolved.matches.len()),
             outcome: outcome_of(&step),
-            reason,
-            decision: step.resolved.as_ref().map(|resolved| resolved.decision),
-            target: step.resolved.and_then(|resolved| resolved.matches.into_iter().next()),
-            local: step.local,
+            reason: reason::of(&answers.decider(self.object), &step),
+            decision: resolved.map(|resolved| resolved.decision),
+            target: resolved.and_then(|resolved| resolved.matches.first().cloned()),
+            local: step.local().cloned(),
             insn_before,
             insn_after,
         }
     }
 }
 
-fn outcome_of(step: &Step) -> Outcome {
-    match (&step.after, &step.resolved) {
+fn outcome_of(step: &Step<'_>) -> Outcome {
+    match (&step.after, step.resolved()) {
         (Err(error), _) => Outcome::Error(error.clone()),
         (Ok(insn), _) if insn.poisoned => Outcome::Poisoned,
-        (Ok(_), Some(resolved)) if resolved.matches.is_empty() && !is_local_id(step) => Outcome::Absent,
+        (Ok(_), Some(resolved)) if resolved.matches.is_empty() && step.question.has_candidates => {
+            Outcome::Absent
+        }
         (Ok(_), _) => Outcome::Relocated,
     }
-}
-
-fn is_local_id(step: &Step) -> bool {
-    step.local.as_ref().is_some_and(|local| local.0.kind == ReloKind::LocalTypeId)
 }

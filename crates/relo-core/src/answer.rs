@@ -1,0 +1,124 @@
+//! Answers of one target: each question is resolved once for every list of candidates, whichever object asks.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use btf::Kind;
+
+use crate::decide::{Decider, Resolved};
+use crate::question::{Key, Question, Root};
+use crate::used::UsedSet;
+use crate::{BpfObject, Candidate, Mode, ReloError, Target};
+
+/// Candidates of a root, in order; shared, since most lists never change.
+pub(crate) type CandidateList = Arc<[Candidate]>;
+
+/// What a question came to.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub resolved: Result<Resolved, ReloError>,
+    /// The candidates that are left for the next question about the same root.
+    pub narrowed: CandidateList,
+}
+
+/// An answer and the candidates that it was given for.
+type Known = (CandidateList, Arc<Answer>);
+
+/// A target and what it has answered so far.
+pub(crate) struct Answers<'t> {
+    pub target: &'t Target<'t>,
+    pub mode: Mode,
+    /// Only looked up, never iterated. A key has more than one answer only where lists have been narrowed.
+    known: HashMap<Key, Vec<Known>, BuildHasherDefault<Prehashed>>,
+    /// Every answer once, in the order of the questions.
+    pub all: Vec<Arc<Answer>>,
+}
+
+impl<'t> Answers<'t> {
+    pub(crate) fn new(target: &'t Target<'t>, mode: Mode) -> Answers<'t> {
+        Answers { target, mode, known: HashMap::default(), all: Vec::new() }
+    }
+
+    /// The candidates that a root starts with.
+    pub(crate) fn candidates(&self, root: &Root) -> Result<CandidateList, ReloError> {
+        let (kind, name) = root.wanted.as_ref().map_err(Clone::clone)?;
+        Ok(self.target.candidates(*kind, name).into())
+    }
+
+    /// The answer to an object's question, given what is left of its root's candidates.
+    pub(crate) fn get(
+        &mut self,
+        object: &BpfObject,
+        question: &Question,
+        candidates: &CandidateList,
+    ) -> Arc<Answer> {
+        let Some(key) = &question.key else {
+            return self.ask(object, question, candidates, None);
+        };
+        if let Some(answers) = self.known.get(key)
+            && let Some((_, answer)) = answers.iter().find(|(list, _)| list == candidates)
+        {
+            return answer.clone();
+        }
+        let answer = self.ask(object, question, candidates, None);
+        self.known.entry(key.clone()).or_default().push((candidates.clone(), answer.clone()));
+        answer
+    }
+
+    /// Resolves without looking whether it has been; with `watch`, all that had a part in it is added there.
+    pub(crate) fn ask(
+        &mut self,
+        object: &BpfObject,
+        question: &Question,
+        candidates: &CandidateList,
+        watch: Option<&mut UsedSet>,
+    ) -> Arc<Answer> {
+        let decider = self.decider(object);
+        let answer = Arc::new(match &question.local {
+            Ok(local) => decider.decide(local, question.value(self.mode), candidates, watch),
+            Err(error) => Answer { resolved: Err(error.clone()), narrowed: candidates.clone() },
+        });
+        self.all.push(answer.clone());
+        answer
+    }
+
+    pub(crate) fn decider<'d>(&'d self, object: &'d BpfObject) -> Decider<'d> {
+        Decider { local: object.btf(), order: object.order(), target: self.target, mode: self.mode }
+    }
+}
+
+impl Target<'_> {
+    /// The candidates of a local root (libbpf: `bpf_core_find_cands`): those of vmlinux, or else those of modules.
+    fn candidates(&self, kind: Kind, essential_name: &[u8]) -> Vec<Candidate> {
+        let Some(slot) = self.wanted().slot_of(essential_name) else {
+            return Vec::new();
+        };
+        let vmlinux: Vec<Candidate> = self.found_in(0, slot, kind).collect();
+        if vmlinux.is_empty() {
+            (1..self.btfs().len()).flat_map(|module| self.found_in(module, slot, kind)).collect()
+        } else {
+            vmlinux
+        }
+    }
+}
+
+/// Takes the hash that a [`Key`] brings along.
+#[derive(Default)]
+struct Prehashed(u64);
+
+impl Hasher for Prehashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
