@@ -8,7 +8,7 @@ use relo_core::{
     Wanted, relocate,
 };
 
-use crate::judge::{Judged, Object, Path, Target, Verdict, judge};
+use crate::judge::{Judged, Object, Path, Site, Target, Verdict, judge};
 use crate::known::Known;
 use crate::libbpf::{Cand, Errno};
 use crate::sound::Unsound;
@@ -63,7 +63,7 @@ pub fn compare(pair: &Pair<'_>, verdicts: &[Verdict], mode: Mode) -> Result<Comp
     let target = ReloTarget::new(&pair.btfs[0], &modules, &wanted).map_err(|_| Unsound::Elf)?;
     let records = relocate(pair.object, &target, mode);
     let btfs: Vec<&Btf<'_>> = pair.btfs.iter().map(Arc::as_ref).collect();
-    let mut disagreements = Vec::new();
+    let mut disagreements: Vec<Disagreement> = Vec::new();
     if records.len() != verdicts.len() {
         let what = format!("{} records, {} verdicts", records.len(), verdicts.len());
         disagreements.push(Disagreement { relo: 0, known: None, what });
@@ -74,10 +74,19 @@ pub fn compare(pair: &Pair<'_>, verdicts: &[Verdict], mode: Mode) -> Result<Comp
             let site = &pair.judged_object.sites()[relo];
             let insn = pair.judged_object.insn(site);
             let known = Known::expected(site, insn, judged, pair.object.btf(), &btfs);
+            let known = known.or_else(|| inherited(pair.judged_object.sites(), relo, &disagreements));
             disagreements.push(Disagreement { relo, known, what });
         }
     }
     Ok(Comparison { records, disagreements })
+}
+
+/// A known difference goes on: the candidates of its root narrow otherwise, its instruction is another one.
+fn inherited(sites: &[Site], relo: usize, earlier: &[Disagreement]) -> Option<Known> {
+    let place = |site: &Site| (site.section, site.relo.insn_off / 8);
+    let of = &sites[relo];
+    let meets = |other: &Site| other.relo.type_id == of.relo.type_id || place(other) == place(of);
+    earlier.iter().find(|earlier| meets(&sites[earlier.relo]))?.known
 }
 
 fn same(record: &RecordedRelo, judged: &Judged) -> Result<(), String> {
