@@ -235,52 +235,47 @@ impl Walk<'_> {
         let strings = &self.data[self.header.strings.clone()];
         // Room for the most that there can be: pages that are never written cost nothing.
         let mut offsets = Vec::with_capacity(most);
-        let mut at = types.start;
-        while let Some(common) =
-            data.get(at..at + TYPE_LEN).and_then(|common| common.first_chunk::<TYPE_LEN>())
-        {
+        let mut wants_long = self.pointers.size.is_none();
+        let mut rest = &data[types.start..];
+        while let Some((common, trailer)) = rest.split_first_chunk::<TYPE_LEN>() {
+            let at = types.end - rest.len();
             let [n0, n1, n2, n3, i0, i1, i2, i3, s0, s1, s2, s3] = *common;
             let (name, info) = (StrOff(decode([n0, n1, n2, n3])), decode([i0, i1, i2, i3]));
             let id = TypeId(self.first_id + offsets.len() as u32);
-            let len = match trailer_of(info) {
-                Some((fixed, each)) => TYPE_LEN + fixed + each * vlen(info) as usize,
-                None => self.described_len(info, id, at)?,
+            let (fixed, each) = match trailer_of(info) {
+                Some(known) => known,
+                None => self.described_trailer(info, id, at)?,
             };
-            if len > types.end - at {
-                return Err(ErrorKind::TooShort("a type's elements").at(at));
-            }
-            if self.pointers.size.is_none() && Kind::from_info(info) == Kind::Int {
+            rest = match trailer.get(fixed + each * vlen(info) as usize..) {
+                Some(next) => next,
+                None => return Err(ErrorKind::TooShort("a type's elements").at(at)),
+            };
+            if wants_long && Kind::from_info(info) == Kind::Int {
                 let own = name.0.checked_sub(self.first_str).and_then(|own| string_at(strings, own as usize));
                 self.pointers.look_at(id, own.unwrap_or_default(), decode([s0, s1, s2, s3]));
+                wants_long = self.pointers.size.is_none();
             }
             see(Seen { id, info, name }, strings);
             offsets.push(at as u32);
-            at += len;
         }
-        if at < types.end {
-            return Err(ErrorKind::TooShort("a type").at(at));
+        if !rest.is_empty() {
+            return Err(ErrorKind::TooShort("a type").at(types.end - rest.len()));
         }
         Ok((offsets, self.pointers))
     }
 
-    /// The length of a type of a kind that this library does not know.
-    #[cold]
-    fn described_len(&self, info: u32, id: TypeId, at: usize) -> Result<usize, Error> {
-        let kind = Kind::from_info(info);
-        let (fixed, each) =
-            self.described_trailer(kind).ok_or(ErrorKind::UnknownKind { id, kind: kind.number() }.at(at))?;
-        Ok(TYPE_LEN + fixed + each * vlen(info) as usize)
-    }
-
     /// What the layout section says of a kind that this library does not know (libbpf: `btf_type_size_unknown`).
-    fn described_trailer(&self, kind: Kind) -> Option<(usize, usize)> {
-        if kind == Kind::Void {
-            return None;
+    #[cold]
+    fn described_trailer(&self, info: u32, id: TypeId, at: usize) -> Result<(usize, usize), Error> {
+        let number = Kind::from_info(info).number();
+        let layout = &self.data[self.header.layout.clone()];
+        let entry = 4 * usize::from(number);
+        match layout.get(entry..entry + 2) {
+            Some(&[fixed, each]) if number != 0 && fixed % 4 == 0 && each % 4 == 0 => {
+                Ok((fixed.into(), each.into()))
+            }
+            Some(_) | None => Err(ErrorKind::UnknownKind { id, kind: number }.at(at)),
         }
-        let at = self.header.layout.start + 4 * kind.number() as usize;
-        let entry = self.data[..self.header.layout.end].get(at..at + 2)?;
-        let (fixed, each) = (entry[0] as usize, entry[1] as usize);
-        (fixed % 4 == 0 && each % 4 == 0).then_some((fixed, each))
     }
 }
 

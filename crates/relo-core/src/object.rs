@@ -7,6 +7,9 @@ use crate::patch::{self, Patched};
 use crate::question::Questions;
 use crate::{INSN_LEN, ObjectError};
 
+/// BPF objects are 64-bit files of either byte order, whatever the kernel's pointers are.
+type ElfFile<'f> = object::read::elf::ElfFile64<'f>;
+
 /// A BPF object file.
 #[derive(Debug, Clone)]
 pub struct BpfObject {
@@ -60,7 +63,7 @@ pub struct ObjectRelo {
 impl BpfObject {
     /// Opens an object; `name` is what records and messages call it.
     pub fn parse(name: impl Into<String>, data: &[u8]) -> Result<BpfObject, ObjectError> {
-        let file = object::File::parse(data).map_err(|error| ObjectError::Elf(error.to_string()))?;
+        let file = ElfFile::parse(data).map_err(broken)?;
         check_machine(&file, data)?;
         let order = match file.endianness() {
             Endianness::Little => ByteOrder::Little,
@@ -203,7 +206,7 @@ impl Program {
 }
 
 /// BPF, or no machine at all, as libbpf accepts it.
-fn check_machine(file: &object::File<'_>, data: &[u8]) -> Result<(), ObjectError> {
+fn check_machine(file: &ElfFile<'_>, data: &[u8]) -> Result<(), ObjectError> {
     let bytes = data.get(18..20).map_or([0, 0], |bytes| [bytes[0], bytes[1]]);
     let machine = match file.endianness() {
         Endianness::Little => u16::from_le_bytes(bytes),
@@ -216,38 +219,40 @@ fn check_machine(file: &object::File<'_>, data: &[u8]) -> Result<(), ObjectError
     }
 }
 
-fn section_data<'f>(file: &object::File<'f>, name: &str) -> Result<Option<&'f [u8]>, ObjectError> {
+fn section_data<'f>(file: &ElfFile<'f>, name: &str) -> Result<Option<&'f [u8]>, ObjectError> {
     match file.section_by_name(name) {
-        Some(section) => section.data().map(Some).map_err(|error| ObjectError::Elf(error.to_string())),
+        Some(section) => section.data().map(Some).map_err(broken),
         None => Ok(None),
     }
 }
 
-fn read_code(file: &object::File<'_>) -> Result<(Vec<Section>, Vec<Program>), ObjectError> {
-    let broken = |error: object::Error| ObjectError::Elf(error.to_string());
+fn read_code(file: &ElfFile<'_>) -> Result<(Vec<Section>, Vec<Program>), ObjectError> {
     let mut sections = Vec::new();
-    let mut programs = Vec::new();
+    // For each section of the file its place among those with code.
+    let mut places = vec![None; file.elf_section_table().len()];
     for section in file.sections() {
-        let executable = match section.flags() {
-            SectionFlags::Elf { sh_flags, .. } => sh_flags.contains(elf::SHF_EXECINSTR),
-            _not_elf => false,
-        };
-        if !executable {
-            continue;
+        let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+        if sh_flags.contains(elf::SHF_EXECINSTR) {
+            places[section.index().0] = Some(sections.len());
+            let name = section.name().map_err(broken)?.to_owned();
+            sections.push(Section { name, code: section.data().map_err(broken)?.to_vec() });
         }
-        let code = section.data().map_err(broken)?.to_vec();
-        for symbol in file.symbols().filter(|symbol| symbol.section_index() == Some(section.index())) {
-            if symbol.kind() != SymbolKind::Text {
-                continue;
-            }
-            let name = symbol.name().map_err(broken)?.to_owned();
-            let (start, size) = (symbol.address(), symbol.size());
-            if start.checked_add(size).is_none_or(|end| end > code.len() as u64) {
-                return Err(ObjectError::ProgramOutside(name));
-            }
-            programs.push(Program { name, section: sections.len(), start, size });
-        }
-        sections.push(Section { name: section.name().map_err(broken)?.to_owned(), code });
     }
+    let mut programs = Vec::new();
+    for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
+        let place = symbol.section_index().and_then(|index| places.get(index.0).copied().flatten());
+        let Some(section) = place else { continue };
+        let name = symbol.name().map_err(broken)?.to_owned();
+        let (start, size) = (symbol.address(), symbol.size());
+        if start.checked_add(size).is_none_or(|end| end > sections[section].code.len() as u64) {
+            return Err(ObjectError::ProgramOutside(name));
+        }
+        programs.push(Program { name, section, start, size });
+    }
+    programs.sort_by_key(|program| program.section);
     Ok((sections, programs))
+}
+
+fn broken(error: object::Error) -> ObjectError {
+    ObjectError::Elf(error.to_string())
 }

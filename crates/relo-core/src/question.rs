@@ -109,7 +109,13 @@ fn read_question(btf: &Btf<'_>, order: ByteOrder, relo: &CoreRelo, root: usize) 
         let spec = local.as_ref().map_err(Clone::clone)?;
         Side { btf, order, mode, broken: ReloError::local }.value(&spec.0)
     };
-    let values = [value(Mode::Correct), value(Mode::StrictLibbpf)];
+    let correct = value(Mode::Correct);
+    // Only values of enumerators know of two modes.
+    let strict = match relo.kind == ReloKind::EnumvalValue as u32 {
+        true => value(Mode::StrictLibbpf),
+        false => correct.clone(),
+    };
+    let values = [correct, strict];
     let key = match (&local, &values) {
         (Ok(local), [Ok(correct), Ok(strict)]) => key_of(btf, order, local, [correct, strict]),
         _broken => None,
