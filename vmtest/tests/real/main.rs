@@ -7,6 +7,7 @@
 //!
 //! and with bpftool, whose min_core_btf is the judge here: what it makes is right for these objects.
 
+mod foretold;
 mod mutate;
 
 use std::collections::BTreeMap;
@@ -241,7 +242,7 @@ fn damage_is_found() {
 fn compile(setup: &Setup, source: &str) -> PathBuf {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(source);
     let to = setup.work.path().join(source.replace(".c", ".o"));
-    let mut clang = Command::new("clang");
+    let mut clang = Command::new("clang-19");
     clang.args(["-target", "bpf", "-mcpu=v3", "-g", "-O2", "-c"]).arg(from).arg("-o").arg(&to);
     assert!(clang.status().expect("clang").success());
     to

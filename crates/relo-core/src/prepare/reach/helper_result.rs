@@ -1,6 +1,20 @@
-//! What helpers return.
+//! What helpers return, and what they write.
 
+use super::state::State;
 use super::value::{Known, Scalar, Value};
+use crate::Insn;
+
+/// The bytes of the stack that a helper surely overwrites with what nobody knows, and no others: offset and size.
+pub(crate) fn written(call: Insn, state: &State) -> Option<(i32, u32)> {
+    // Reads of memory into a buffer, whose address and size come first.
+    if call.src != 0 || !matches!(call.imm, 4 | 16 | 45 | 112..=115) {
+        return None;
+    }
+    match (state.get(1), state.get(2)) {
+        (Value::Stack(Some(at)), Value::Const(size @ 1..=512)) => Some((at, size as u32)),
+        _elsewhere => None,
+    }
+}
 
 /// What the verifier knows of a helper's result.
 pub(crate) fn result(helper: i32, id: u32) -> Value {

@@ -20,6 +20,13 @@ pub(crate) struct Slot {
     pub value: Value,
 }
 
+impl Slot {
+    /// Whether nothing is known of any of its bytes, and it is no copy of another value.
+    fn is_unknown_bytes(&self) -> bool {
+        self.value == Value::Scalar(Scalar::of_size(self.size, 0))
+    }
+}
+
 impl State {
     /// Nothing is known but the frame pointer. The other registers hold nothing that could be read, or arguments that
     /// lead nowhere into this stack.
@@ -82,9 +89,13 @@ impl State {
 
     /// What a load of the stack gives.
     pub(crate) fn load(&self, offset: i32, size: u32) -> Value {
-        let found = self.stack.iter().find(|slot| slot.offset == offset && slot.size == size);
-        match found {
-            Some(slot) => slot.value,
+        let end = offset.saturating_add(size as i32);
+        let covers =
+            |slot: &&Slot| slot.offset <= offset && end <= slot.offset.saturating_add(slot.size as i32);
+        match self.stack.iter().find(covers) {
+            Some(slot) if slot.offset == offset && slot.size == size => slot.value,
+            Some(slot) if slot.is_unknown_bytes() => Value::Scalar(Scalar::of_size(size, 0)),
+            Some(_part) => Value::Scalar(Scalar::of_size(size, 0).with(Known::Vague)),
             None if self.holds_own && size == 8 => Value::Any,
             None => Value::Scalar(Scalar::of_size(size, 0).with(Known::Vague)),
         }
@@ -205,6 +216,9 @@ mod tests {
         state.store(-600, 8, Some(Value::Const(1)));
         state.store(i32::MAX, 8, Some(Value::Const(1)));
         assert!(state.stack.is_empty());
+        state.store(-64, 40, Some(Value::Scalar(Scalar::of_size(40, 0))));
+        assert_eq!(state.load(-60, 4), Value::Scalar(Scalar::of_size(4, 0)), "nobody knows what was written");
+        assert_eq!(state.load(-28, 8), unknown(8), "partly overwritten");
         state.store(-8, 8, Some(Value::Stack(Some(-16))));
         assert_eq!(state.load(-24, 8), Value::Any, "a pointer into the stack may stand anywhere now");
         assert_eq!(state.load(-24, 4), unknown(4));

@@ -8,6 +8,7 @@ use super::value::{Known, Scalar, Value};
 use super::{Content, Image};
 use crate::Insn;
 use crate::insn::{CLASS_ALU64, CLASS_LD, CLASS_LDX, CLASS_ST, CLASS_STX};
+use crate::prepare::environment::Verifier;
 use crate::prepare::opcode::{alu, jump, mode};
 
 /// Where it goes on.
@@ -147,21 +148,13 @@ fn perhaps_pointer(id: u32) -> Value {
 fn store(image: &Image<'_>, insn: Insn, state: &mut State, id: u32) {
     let size = insn.access_size();
     let atomic = insn.class() == CLASS_STX && insn.mode() == mode::ATOMIC;
-    let value = match insn.class() {
-        CLASS_ST => {
-            let value = i64::from(insn.imm) as u64;
-            let tracked = image.verifier.stored_immediates || value == 0;
-            tracked.then_some(Value::Const(cut(value, size)))
+    let to = state.get(insn.dst);
+    match to {
+        Value::Stack(Some(at)) => {
+            let at = at.saturating_add(i32::from(insn.off));
+            let value = if atomic { None } else { stored(image.verifier, insn, state, at) };
+            state.store(at, size, value);
         }
-        _stx if atomic => None,
-        _stx if size == 8 => Some(state.get(insn.src)),
-        _stx => match state.get(insn.src) {
-            Value::Const(value) if image.verifier.small_spills => Some(Value::Const(cut(value, size))),
-            _other => None,
-        },
-    };
-    match state.get(insn.dst) {
-        Value::Stack(Some(at)) => state.store(at.saturating_add(i32::from(insn.off)), size, value),
         Value::Stack(None) | Value::Any => state.forget_stack(None),
         // No other pointer leads into the stack.
         Value::Const(_) | Value::Scalar(_) | Value::OrNull(_) | Value::Pointer => {}
@@ -169,6 +162,32 @@ fn store(image: &Image<'_>, insn: Insn, state: &mut State, id: u32) {
     }
     if atomic {
         fetch(insn, state, size, id);
+    }
+}
+
+/// What the verifier knows of a place in the stack after a store there; None where it can't be told.
+///
+/// It follows zeros anywhere, and other values of less than 8 bytes only at the start of a slot of 8.
+fn stored(verifier: Verifier, insn: Insn, state: &State, at: i32) -> Option<Value> {
+    let size = insn.access_size();
+    let starts_slot = at.rem_euclid(8) == 0;
+    let unknown = Value::Scalar(Scalar::of_size(size, 0));
+    if insn.class() == CLASS_ST {
+        return match insn.imm {
+            value if verifier.stored_immediates && (starts_slot || value == 0) => {
+                Some(Value::Const(cut(i64::from(value) as u64, size)))
+            }
+            0 => None,
+            _other if starts_slot => None,
+            _other => Some(unknown),
+        };
+    }
+    match state.get(insn.src) {
+        value if size == 8 => Some(value),
+        Value::Const(0) => Some(Value::Const(0)),
+        Value::Const(value) if starts_slot && verifier.small_spills => Some(Value::Const(cut(value, size))),
+        Value::Const(_) if !starts_slot => Some(unknown),
+        _other => None,
     }
 }
 
@@ -223,7 +242,10 @@ fn call(insn: Insn, state: &mut State, id: u32) {
         state.forget_stack(None);
         state.holds_own = true;
     } else {
-        forget_what_arguments_reach(state);
+        match helper_result::written(insn, state) {
+            Some((at, size)) => state.store(at, size, Some(Value::Scalar(Scalar::of_size(size, 0)))),
+            None => forget_what_arguments_reach(state),
+        }
     }
     let result = if insn.src == 0 { helper_result::result(insn.imm, id) } else { perhaps_pointer(id) };
     clobber_arguments(state);

@@ -1,0 +1,104 @@
+//! What `prepare` says without a kernel, against what real kernels say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use btf::Btf;
+use relo_core::{BpfObject, Environment, OpenObject, Status, Target, Wanted, prepare};
+use vmtest::{Check, ProgramVerdict, Verdict};
+
+use super::{check, compile, name, release, run, setup};
+
+/// How each program would end on a kernel.
+fn foretell(object: &Path, btf: &Btf<'_>, release: &str) -> BTreeMap<String, Status> {
+    let bytes = fs::read(object).expect("object");
+    let parsed = BpfObject::parse(name(object), &bytes).expect("object");
+    let open = OpenObject::open(&parsed, &bytes).expect("object that opens");
+    let wanted = Wanted::new([&parsed]);
+    let target = Target::new(btf, &[], &wanted).expect("target");
+    let environment = Environment { kernel_version: release.parse().ok(), ..Environment::default() };
+    let prepared = prepare(&open, &target, &environment);
+    prepared.programs.into_iter().map(|program| (program.name, program.status)).collect()
+}
+
+/// What a foretold status and the kernel's own answer come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Agreement {
+    Loaded,
+    NotLoaded,
+    /// It was said that it can't be told.
+    NotForetold,
+    /// Relocated as foretold, and refused for what has nothing to do with relocation.
+    OtherwiseRefused,
+    Wrong,
+}
+
+fn compare(status: &Status, real: &ProgramVerdict) -> Agreement {
+    let loaded = real.verdict != Verdict::LoadFailBoth;
+    let detail = real.detail.as_deref().unwrap_or_default();
+    // What the verifier and libbpf say of poisoned instructions.
+    let poisoned = detail.contains("invalid CO-RE relocation") || detail.contains("#195896080");
+    match status {
+        Status::Unknown(_) => Agreement::NotForetold,
+        status if status.is_usable() && loaded => Agreement::Loaded,
+        status if status.is_usable() && !poisoned && detail.contains("processed ") => {
+            Agreement::OtherwiseRefused
+        }
+        Status::PoisonedReachable { .. } if !loaded && poisoned => Agreement::NotLoaded,
+        Status::Refused(_) if !loaded && !poisoned => Agreement::NotLoaded,
+        _disagree => Agreement::Wrong,
+    }
+}
+
+/// Compares for all objects on all kernels; true where nothing is wrong.
+fn agrees(test: &str, choose: impl FnOnce(&super::Setup) -> Vec<PathBuf>) -> bool {
+    let Some(setup) = setup(test) else {
+        return true;
+    };
+    let objects = choose(&setup);
+    let mut wrong = false;
+    for kernel in &setup.kernels {
+        let full = Btf::parse(fs::read(setup.full_btf(kernel)).expect("BTF")).expect("BTF");
+        let min = setup.min_btf(kernel, &objects);
+        let checks: Vec<Check> = objects.iter().map(|object| check(object, &min, "min")).collect();
+        let (_, verdicts) = run(&setup.spec(kernel), &checks);
+        let mut counts: BTreeMap<Agreement, usize> = BTreeMap::new();
+        for (object, verdict) in objects.iter().zip(&verdicts) {
+            let foretold = foretell(object, &full, &release(kernel));
+            assert_eq!(verdict.programs.len(), foretold.len(), "{}", verdict.object);
+            for real in &verdict.programs {
+                let status = &foretold[&real.program];
+                let agreement = compare(status, real);
+                *counts.entry(agreement).or_default() += 1;
+                wrong |= agreement == Agreement::Wrong;
+                if matches!(agreement, Agreement::Loaded | Agreement::NotLoaded) {
+                    continue;
+                }
+                let detail = real.detail.as_deref().unwrap_or_default();
+                println!(
+                    "{agreement:?}: {} {} on {}: {status}; in fact {}: {detail}",
+                    verdict.object,
+                    real.program,
+                    name(kernel),
+                    real.verdict
+                );
+            }
+        }
+        println!("{}: {counts:?}", name(kernel));
+    }
+    !wrong
+}
+
+#[test]
+fn objects_end_as_foretold() {
+    assert!(agrees("objects_end_as_foretold", |setup| setup.objects.clone()));
+}
+
+#[test]
+fn guards_are_seen_as_the_verifier_sees_them() {
+    assert!(agrees("guards_are_seen_as_the_verifier_sees_them", |setup| vec![compile(
+        setup,
+        "guards.bpf.c"
+    )]));
+}
