@@ -7,20 +7,20 @@ mod archive;
 mod error;
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use btf::{Btf, PointerSize};
-use object::{Object, ObjectSection, ReadCache, ReadRef};
+use object::{Object, ObjectSection};
 
 use crate::compression::{Bound, Compression};
-use crate::{FormatError, elf, image};
+use crate::{FileBytes, FormatError, elf, image};
 
 pub use error::{InputError, InputProblem};
 
-/// Raw BTF has up to 30 MB, boot images 20 MB, unpacked kernels 70 MB, debug ones several times that.
-const MAX_FILE: usize = 1 << 30;
+/// Raw BTF has up to 30 MB, boot images 20 MB, unpacked kernels 70 MB; debug ones have more than a gigabyte.
+const MAX_FILE: u64 = 8 << 30;
 /// What decompression may give.
 const MAX_UNPACKED: usize = 512 << 20;
 /// A boot image in a tar archive in xz, and one to spare.
@@ -32,7 +32,7 @@ pub struct Input {
     /// What messages call it: the path, and the member of an archive.
     pub name: String,
     /// The BTF, not yet parsed.
-    pub btf: Vec<u8>,
+    pub btf: FileBytes,
     /// The distilled base of a module that was built outside of the kernel's tree (`.BTF.base`).
     pub distilled: Option<Vec<u8>>,
     /// The size of a pointer, where an ELF header tells it.
@@ -59,7 +59,7 @@ pub fn read(what: &Path) -> Result<Input, InputError> {
 /// The same for bytes that are at hand.
 pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Result<Input, InputError> {
     let (name, mut layers) = (name.into(), Vec::new());
-    match find(Source::Bytes(bytes), &mut None, &mut layers) {
+    match find(bytes.into(), &mut None, &mut layers) {
         Ok(Content { btf, distilled, pointer_size }) => {
             Ok(Input { name, btf, distilled, pointer_size, layers })
         }
@@ -72,7 +72,7 @@ impl Input {
     ///
     /// Split BTF has no empty string of its own, so it can't stand alone.
     pub fn is_split(&self) -> bool {
-        self.distilled.is_some() || matches!(Btf::parse(&self.btf), Err(error) if is_split(&error))
+        self.distilled.is_some() || matches!(Btf::parse(&self.btf[..]), Err(error) if is_split(&error))
     }
 
     /// Parses it; split BTF needs the base, and with a distilled base of its own is put on the one given.
@@ -82,19 +82,19 @@ impl Input {
         let wrong =
             |problem: InputProblem| InputError { name: self.name.clone(), problem: Box::new(problem) };
         let btf = match (self.distilled, base) {
-            (None, None) => match Btf::parse(self.btf) {
+            (None, None) => match Btf::parse(self.btf.into_vec()) {
                 Err(error) if is_split(&error) => return Err(wrong(InputProblem::NeedsBase)),
                 parsed => parsed,
             },
-            (None, Some(base)) => match Btf::parse(self.btf.clone()) {
+            (None, Some(base)) => match Btf::parse(&self.btf[..]) {
                 // Not split: a base changes nothing, as with bpftool.
-                Ok(whole) if whole.check().is_ok() => Ok(whole),
-                Ok(_) | Err(_) => Btf::parse_split(self.btf, base),
+                Ok(whole) if whole.check().is_ok() => Ok(whole.into_owned()),
+                Ok(_) | Err(_) => Btf::parse_split(self.btf.into_vec(), base),
             },
             (Some(distilled), base) => {
                 let distilled = Btf::parse(distilled)
                     .map_err(|error| wrong(InputProblem::Broken { section: ".BTF.base", error }))?;
-                let split = Btf::parse_split(self.btf, Arc::new(distilled))
+                let split = Btf::parse_split(self.btf.into_vec(), Arc::new(distilled))
                     .map_err(|error| wrong(InputProblem::Broken { section: ".BTF", error }))?;
                 match base {
                     None => Ok(split),
@@ -120,15 +120,9 @@ fn is_split(error: &btf::Error) -> bool {
 
 /// What a file turned out to hold.
 struct Content {
-    btf: Vec<u8>,
+    btf: FileBytes,
     distilled: Option<Vec<u8>>,
     pointer_size: Option<PointerSize>,
-}
-
-/// Where bytes come from: large ELF files are not read as a whole.
-enum Source {
-    Bytes(Vec<u8>),
-    Elf(File),
 }
 
 /// A file, and the member of it that is asked for.
@@ -155,55 +149,35 @@ impl Place {
         text.match_indices(':').find_map(split).unwrap_or(whole)
     }
 
-    fn open(&self) -> Result<Source, InputProblem> {
+    fn open(&self) -> Result<FileBytes, InputProblem> {
         let Some(path) = &self.path else {
-            return read_all(std::io::stdin().lock()).map(Source::Bytes);
+            let stdin = BufReader::new(std::io::stdin().lock());
+            return FileBytes::read(stdin, 0, MAX_FILE).map_err(InputProblem::Read);
         };
-        let mut file = File::open(path).map_err(InputProblem::Read)?;
+        let file = File::open(path).map_err(InputProblem::Read)?;
         if file.metadata().map_err(InputProblem::Read)?.is_dir() {
             return Err(InputProblem::Folder);
         }
-        let mut start = [0; 4];
-        let len = file.read(&mut start).map_err(InputProblem::Read)?;
-        if elf::is_elf(&start[..len]) {
-            return Ok(Source::Elf(file));
-        }
-        read_all((&start[..len]).chain(file)).map(Source::Bytes)
+        FileBytes::of(file, MAX_FILE).map_err(InputProblem::Read)
     }
-}
-
-fn read_all(input: impl Read) -> Result<Vec<u8>, InputProblem> {
-    let mut bytes = Vec::new();
-    BufReader::new(input).take(MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(InputProblem::Read)?;
-    if bytes.len() > MAX_FILE {
-        return Err(FormatError::TooLarge { what: "the file", limit: MAX_FILE as u64 }.into());
-    }
-    Ok(bytes)
 }
 
 /// Undoes one layer after the other until there is BTF.
 fn find(
-    source: Source,
+    mut bytes: FileBytes,
     member: &mut Option<String>,
     layers: &mut Vec<&'static str>,
 ) -> Result<Content, InputProblem> {
-    let mut bytes = match source {
-        Source::Bytes(bytes) => bytes,
-        Source::Elf(file) => {
-            layers.push("ELF");
-            return of_elf(&ReadCache::new(file));
-        }
-    };
     for _ in 0..MAX_LAYERS {
-        if matches!(bytes.as_slice(), [0x9f, 0xeb, ..] | [0xeb, 0x9f, ..]) {
+        if matches!(bytes[..], [0x9f, 0xeb, ..] | [0xeb, 0x9f, ..]) {
             layers.push("BTF");
             return Ok(Content { btf: bytes, distilled: None, pointer_size: None });
         }
         if elf::is_elf(&bytes) {
             layers.push("ELF");
-            return of_elf(&bytes[..]);
+            return of_elf(&bytes);
         }
-        bytes = if archive::is_tar(&bytes) {
+        let unpacked = if archive::is_tar(&bytes) {
             layers.push("tar");
             archive::take(&bytes, member.take(), MAX_UNPACKED)?
         } else if image::is_boot_image(&bytes) {
@@ -215,11 +189,12 @@ fn find(
         } else {
             return Err(error::unknown(&bytes, layers));
         };
+        bytes = unpacked.into();
     }
     Err(InputProblem::TooManyLayers(layers.clone()))
 }
 
-fn of_elf<'d>(data: impl ReadRef<'d>) -> Result<Content, InputProblem> {
+fn of_elf(data: &[u8]) -> Result<Content, InputProblem> {
     let file = object::File::parse(data).map_err(FormatError::from)?;
     let section = |name: &str| match file.section_by_name(name) {
         Some(section) if section.size() as usize > MAX_UNPACKED => {
@@ -236,12 +211,12 @@ fn of_elf<'d>(data: impl ReadRef<'d>) -> Result<Content, InputProblem> {
         (object::Architecture::Bpf, _) | (_, true) => PointerSize::Eight,
         (_, false) => PointerSize::Four,
     };
-    Ok(Content { btf, distilled: section(".BTF.base")?, pointer_size: Some(pointer_size) })
+    Ok(Content { btf: btf.into(), distilled: section(".BTF.base")?, pointer_size: Some(pointer_size) })
 }
 
 fn of_image(bytes: &[u8]) -> Result<Content, InputProblem> {
     let kernel = image::unpack(bytes)?;
-    let btf = image::btf(&kernel)?.to_vec();
+    let btf = image::btf(&kernel)?.to_vec().into();
     Ok(Content { btf, distilled: None, pointer_size: None })
 }
 

@@ -14,7 +14,7 @@
 //!
 //! Everything read here comes from elsewhere and may be broken or hostile: all sizes have limits, nothing from a
 //! package is written to a path that the package names.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod ar;
 mod arch;
@@ -24,6 +24,7 @@ mod digest;
 pub mod elf;
 mod error;
 pub mod extract;
+mod file_bytes;
 mod id;
 pub mod image;
 pub mod input;
@@ -38,6 +39,7 @@ pub use arch::Arch;
 pub use digest::Digest;
 pub use error::{Error, FormatError};
 pub use extract::Extracted;
+pub use file_bytes::FileBytes;
 pub use id::KernelId;
 pub use image::{Image, ImageKind};
 pub use input::{Input, InputError, InputProblem};

@@ -22,7 +22,7 @@ fn make_tar(members: &[(&str, &[u8])]) -> Vec<u8> {
 fn check(bytes: Vec<u8>, layers: &[&str]) {
     let input = from_bytes("x", bytes).unwrap();
     assert_eq!(input.layers, layers);
-    assert_eq!(input.btf, make_btf(3), "{layers:?}");
+    assert_eq!(*input.btf, *make_btf(3), "{layers:?}");
     assert_eq!(input.parse(None).unwrap().type_count(), 4);
 }
 
@@ -64,11 +64,11 @@ fn files_by_path() {
         let path = format!("{}:{member}", tar.display());
         read(Path::new(&path)).map(|input| input.btf).map_err(|error| error.to_string())
     };
-    assert_eq!(read(&elf).unwrap().btf, btf);
+    assert_eq!(read(&elf).unwrap().btf.into_vec(), btf);
     assert_eq!(read(&elf).unwrap().pointer_size, Some(PointerSize::Eight));
-    assert_eq!(read(&colon).unwrap().btf, btf);
+    assert_eq!(read(&colon).unwrap().btf.into_vec(), btf);
     for name in ["b/two.btf", "./b/two.btf", "two.btf"] {
-        assert_eq!(member(name), Ok(btf.clone()), "{name}");
+        assert_eq!(member(name), Ok(btf.clone().into()), "{name}");
     }
     let told = member("nothing").unwrap_err();
     assert!(told.ends_with("no member \"nothing\"; it has a/one.btf, b/two.btf, c"), "{told}");

@@ -1,0 +1,134 @@
+//! The bytes of a file: mapped where that is cheaper than copying them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+/// From here on mapping costs less than reading: the system call, the page table and a fault for every 64 KiB against
+/// a copy and a fault for every 4 KiB.
+const WORTH_MAPPING: u64 = 128 << 10;
+
+/// Up to here all pages are mapped at once, which is cheaper than a fault for every few.
+const WORTH_POPULATING: u64 = 64 << 20;
+
+/// Bytes of a file, mapped or read.
+#[derive(Debug, Clone)]
+pub struct FileBytes(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Mapped(Arc<memmap2::Mmap>),
+    Read(Vec<u8>),
+}
+
+impl FileBytes {
+    /// Opens a file; `limit` is in bytes.
+    pub fn open(path: &Path, limit: u64) -> io::Result<FileBytes> {
+        FileBytes::of(File::open(path)?, limit)
+    }
+
+    /// The rest of an open file, which has been read nothing of yet.
+    ///
+    /// Pipes and files of /proc and /sys, which have no size, are read.
+    pub fn of(file: File, limit: u64) -> io::Result<FileBytes> {
+        let metadata = file.metadata()?;
+        if metadata.len() > limit {
+            return Err(too_large(limit));
+        }
+        if metadata.is_file() && metadata.len() >= WORTH_MAPPING {
+            return map(&file).map(|mapped| FileBytes(Kind::Mapped(Arc::new(mapped))));
+        }
+        FileBytes::read(file, metadata.len() as usize, limit)
+    }
+
+    /// Everything that a stream gives.
+    pub fn read(stream: impl Read, expected: usize, limit: u64) -> io::Result<FileBytes> {
+        let mut bytes = Vec::with_capacity(expected + 1);
+        stream.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit { Err(too_large(limit)) } else { Ok(FileBytes(Kind::Read(bytes))) }
+    }
+
+    /// The bytes as a value of their own; copies only what is mapped.
+    pub fn into_vec(self) -> Vec<u8> {
+        match self.0 {
+            Kind::Mapped(mapped) => mapped.to_vec(),
+            Kind::Read(bytes) => bytes,
+        }
+    }
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Mapped(mapped) => mapped,
+            Kind::Read(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for FileBytes {
+    fn eq(&self, other: &FileBytes) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for FileBytes {}
+
+impl From<Vec<u8>> for FileBytes {
+    fn from(bytes: Vec<u8>) -> FileBytes {
+        FileBytes(Kind::Read(bytes))
+    }
+}
+
+fn too_large(limit: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, format!("more than the {limit} bytes that are read"))
+}
+
+/// Nothing is written through the mapping, and every parser that gets it bounds each access by its length. What can't
+/// be ruled out is that another process truncates the file meanwhile: then the kernel ends us with SIGBUS, as it does
+/// with linkers. Files of the store are never changed in place.
+#[allow(unsafe_code)]
+fn map(file: &File) -> io::Result<memmap2::Mmap> {
+    // SAFETY: read-only and private; the bytes are only ever seen as `&[u8]` of a fixed length, see above.
+    unsafe {
+        let mut options = memmap2::MmapOptions::new();
+        // Of a debug kernel's file only a few pages are looked at.
+        if file.metadata()?.len() <= WORTH_POPULATING {
+            options.populate().map(file)
+        } else {
+            options.map(file)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_and_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |len: usize, limit: u64, mapped: Option<bool>| {
+            let path = folder.path().join("file");
+            std::fs::write(&path, vec![7; len]).unwrap();
+            let bytes = FileBytes::open(&path, limit).ok();
+            assert_eq!(bytes.as_ref().map(|bytes| matches!(bytes.0, Kind::Mapped(_))), mapped, "{len}");
+            assert!(bytes.is_none_or(|bytes| *bytes == vec![7; len] && bytes.into_vec() == vec![7; len]));
+        };
+        check(0, 10, Some(false));
+        check(10, 10, Some(false));
+        check(11, 10, None);
+        check(WORTH_MAPPING as usize, 1 << 20, Some(true));
+        check(2 << 20, 1 << 20, None);
+    }
+
+    #[test]
+    fn streams_end_somewhere() {
+        assert!(FileBytes::read(io::repeat(1), 0, 1 << 16).is_err());
+        assert!(FileBytes::open(Path::new("/proc/self/stat"), 1 << 16).unwrap().len() > 10);
+    }
+}
