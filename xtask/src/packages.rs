@@ -43,6 +43,8 @@ pub const RUN: &[Package] = &[
 /// What the tests need beyond [`RUN`].
 pub const TEST: &[Package] = &[
     package("bpftool", "the judge of minimized BTFs", Has::Command("bpftool")),
+    package("zstd", "reads the packages", Has::Command("zstd")),
+    package("python3", "its tarfile reads the packages", Has::Command("python3")),
     package("libbpf-tools", "52 real programs to compare with", Has::File(&["/usr/sbin/opensnoop"])),
 ];
 

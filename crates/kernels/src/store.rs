@@ -182,7 +182,12 @@ pub(crate) fn temp_file(folder: &Path) -> io::Result<NamedTempFile> {
 
 fn clear(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        fs::remove_file(entry?.path())?;
+        let entry = entry?;
+        let removed = match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path()),
+            false => fs::remove_file(entry.path()),
+        };
+        removed?;
     }
     Ok(())
 }
@@ -270,6 +275,9 @@ mod tests {
         let (_folder, store) = store();
         let left = store.root().join("tmp/.btfpipe-left");
         fs::write(&left, b"half").unwrap();
+        let folder = store.root().join("tmp/vm-left");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("initramfs"), b"half").unwrap();
         let second = Store::open(store.root()).unwrap();
         assert!(left.exists(), "the first store is open and may be writing");
         drop(store);
@@ -278,7 +286,7 @@ mod tests {
         let root = third.root().to_owned();
         drop((second, third));
         Store::open(&root).unwrap();
-        assert!(!left.exists());
+        assert!(!left.exists() && !folder.exists());
     }
 
     #[test]
