@@ -16,6 +16,7 @@ mod compat;
 mod decide;
 mod error;
 mod insn;
+mod keep;
 mod member;
 mod minimize;
 mod mode;
@@ -39,9 +40,10 @@ pub use candidate::{Candidate, Candidates, Target, TargetBtf, Wanted};
 pub use decide::Decision;
 pub use error::{ObjectError, ReloError};
 pub use insn::{INSN_LEN, Insn};
+pub use keep::Keep;
 pub use minimize::{
     Difference, MinCoreBtf, MinimizeError, MinimizeOptions, ModuleTypes, ObjectProof, minimize,
-    minimize_target,
+    minimize_keeping, minimize_target,
 };
 pub use mode::{Divergence, Mode};
 pub use name::essential_name;

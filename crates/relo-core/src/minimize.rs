@@ -10,7 +10,7 @@ use crate::patch::Patched;
 use crate::record::Relocation;
 use crate::used::UsedSet;
 use crate::written::{self, TypeIdMap, Written};
-use crate::{BpfObject, Decision, Mode, ReloError, ReloKind, Target, TargetBtf, Wanted};
+use crate::{BpfObject, Candidate, Decision, Mode, ReloError, ReloKind, Target, TargetBtf, Wanted};
 
 /// How to minimize.
 #[derive(Debug, Clone, Copy, Default)]
@@ -118,6 +118,16 @@ pub fn minimize_target(
     objects: &[&BpfObject],
     options: MinimizeOptions,
 ) -> Result<MinCoreBtf, MinimizeError> {
+    minimize_keeping(target, objects, options, &[])
+}
+
+/// The same with types that are kept whether relocations need them or not, such as those of [`crate::Keep`].
+pub fn minimize_keeping(
+    target: &Target<'_>,
+    objects: &[&BpfObject],
+    options: MinimizeOptions,
+    kept: &[Candidate],
+) -> Result<MinCoreBtf, MinimizeError> {
     let mut answers = Answers::new(target, options.mode);
     let full: Vec<Vec<Verdict>> = objects.iter().map(|object| verdicts(object, &mut answers)).collect();
     let mut used = UsedSet::default();
@@ -126,6 +136,9 @@ pub fn minimize_target(
         if let Some(spec) = resolved.matches.first() {
             used.mark(target, spec)?;
         }
+    }
+    for &place in kept {
+        used.mark_kept(target, place)?;
     }
     let watched = BTreeMap::new();
     let mut minimizer = Minimizer { target, objects, options, full, used, watched };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use btf::{Btf, Kind, Type, TypeId};
 
+use crate::keep::is_whole;
 use crate::relo_kind::Subject;
 use crate::spec::Accessor;
 use crate::{Candidate, ReloError, ReloKind, Target, TargetSpec};
@@ -63,6 +64,13 @@ impl UsedSet {
             },
         }
         .map_err(ReloError::target)
+    }
+
+    /// Marks a type that was asked for as such, and everything that its declaration names.
+    pub(crate) fn mark_kept(&mut self, target: &Target<'_>, place: Candidate) -> Result<(), ReloError> {
+        let reach = if is_whole(target, place) { Reach::Members } else { Reach::ThroughPointers };
+        let mut marker = Marker { used: self, target, index: place.btf, seen: BTreeSet::new() };
+        marker.mark_type(place.id, reach).map_err(ReloError::target)
     }
 
     /// Marks the INT that tells readers the size of a pointer; false if it was kept before, or there is none.
