@@ -68,7 +68,10 @@ fn every_package_has_its_layer() {
 fn arrows_point_down() {
     let mut wrong = Vec::new();
     for (package, folder, allowed) in LAYERS {
-        for used in dependencies(&read(&root().join(folder).join("Cargo.toml"))) {
+        let manifest = read(&root().join(folder).join("Cargo.toml"));
+        // Tests may make inputs with any crate.
+        let normal = manifest.split("[dev-dependencies]").next().unwrap_or_default();
+        for used in dependencies(normal) {
             let ours = LAYERS.iter().any(|(name, _, _)| *name == used);
             if ours && !allowed.contains(&used.as_str()) {
                 wrong.push(format!("{package} may not depend on {used}"));

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use pipeline::project::Options;
 
+use crate::tools;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0 ok
@@ -42,6 +44,34 @@ pub enum Command {
     Plan(PipelineArguments),
     /// Say what is wrong with a pipeline; do nothing
     Check(PipelineArguments),
+    /// Say what every CO-RE relocation of some programs resolves to on a kernel, and why not
+    #[command(after_help = "Examples:
+  btfpipe record --btf /sys/kernel/btf/vmlinux opensnoop.bpf.o
+  btfpipe record --btf 5.4.0-91-generic.btf.tar.xz --format jsonl /usr/sbin/opensnoop")]
+    Record(tools::RecordArguments),
+    /// Do everything that libbpf does before it loads some programs, without a kernel, and say how each would end
+    #[command(
+        after_help = "Example: btfpipe prepare --btf vmlinux.btf --kconfig /boot/config-6.1.0 opensnoop.bpf.o"
+    )]
+    Prepare(tools::PrepareArguments),
+    /// Reduce a BTF to what some programs use, and prove that nothing changed for them
+    ///
+    /// Takes the arguments of `bpftool gen min_core_btf` in the same order.
+    #[command(after_help = "Examples:
+  btfpipe min-core-btf vmlinux.btf min.btf *.bpf.o
+  btfpipe min-core-btf vmlinux.btf min.btf --module nf_tables=nf_tables.btf *.bpf.o")]
+    MinCoreBtf(tools::MinCoreBtfArguments),
+    /// The same for many BTFs or archives of them at once
+    #[command(after_help = "Example: btfpipe minimize --btf btfhub-archive/ubuntu --out min/ *.bpf.o")]
+    Minimize(tools::MinimizeArguments),
+    /// Print a BTF as text, as bpftool does
+    #[command(after_help = "Example: btfpipe dump vmlinuz-6.1.0-50-amd64 --format c > vmlinux.h")]
+    Dump(tools::DumpArguments),
+    /// Say how two BTFs differ, or what differs for some programs
+    #[command(after_help = "Examples:
+  btfpipe diff 5.10.btf 6.1.btf
+  btfpipe diff 5.10.btf 6.1.btf --programs opensnoop.bpf.o")]
+    Diff(tools::DiffArguments),
 }
 
 /// What all commands on a pipeline take.

@@ -5,11 +5,14 @@
 
 mod arguments;
 mod pipelines;
+mod tools;
 
 use std::process::ExitCode;
 
 use arguments::Command;
 use clap::Parser;
+use pipeline::outcome::{Code, Error};
+use pipeline::tools::ToolError;
 
 fn main() -> ExitCode {
     let arguments::Arguments { command } = arguments::Arguments::parse();
@@ -19,12 +22,20 @@ fn main() -> ExitCode {
         Command::Extract(arguments) => pipelines::extract(&arguments),
         Command::Plan(arguments) => pipelines::plan(&arguments),
         Command::Check(arguments) => pipelines::check(&arguments),
+        Command::Record(arguments) => return end(tools::record(&arguments), ToolError::code),
+        Command::Prepare(arguments) => return end(tools::prepare(&arguments), ToolError::code),
+        Command::MinCoreBtf(arguments) => return end(tools::min_core_btf(&arguments), ToolError::code),
+        Command::Minimize(arguments) => return end(tools::minimize(&arguments), ToolError::code),
+        Command::Dump(arguments) => return end(tools::dump(&arguments), ToolError::code),
+        Command::Diff(arguments) => return end(tools::diff(&arguments), ToolError::code),
     };
-    match ended {
-        Ok(code) => ExitCode::from(code.number()),
-        Err(error) => {
-            eprintln!("btfpipe: {error}");
-            ExitCode::from(error.code().number())
-        }
-    }
+    end(ended, Error::code)
+}
+
+fn end<E: std::fmt::Display>(ended: Result<Code, E>, code_of: impl Fn(&E) -> Code) -> ExitCode {
+    let code = ended.unwrap_or_else(|error| {
+        eprintln!("btfpipe: {error}");
+        code_of(&error)
+    });
+    ExitCode::from(code.number())
 }

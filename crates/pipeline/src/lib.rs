@@ -28,6 +28,7 @@ pub mod run;
 pub mod sources;
 pub mod steps;
 pub mod summary;
+pub mod tools;
 pub mod verifying;
 pub mod works;
 pub mod yaml;

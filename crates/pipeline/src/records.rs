@@ -9,11 +9,21 @@ use serde_json::{Value, json};
 /// The lines of one object on one target, in the order of the object.
 pub fn to_json_lines(object: &BpfObject, target: &Target<'_>, records: &[RecordedRelo]) -> String {
     let mut lines = String::new();
+    write_json_lines(object, target, records, &mut lines);
+    lines
+}
+
+/// The same behind what `lines` has already.
+pub fn write_json_lines(
+    object: &BpfObject,
+    target: &Target<'_>,
+    records: &[RecordedRelo],
+    lines: &mut String,
+) {
     for record in records {
         // Writing into a string can't fail.
         let _ = writeln!(lines, "{}", line(object, target, record));
     }
-    lines
 }
 
 fn line(object: &BpfObject, target: &Target<'_>, record: &RecordedRelo) -> Value {

@@ -1,0 +1,215 @@
+//! `btfpipe minimize`: many BTFs, or archives of them, for the same programs: opened once, one kernel a thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kernels::Input;
+use rayon::prelude::*;
+use relo_core::{
+    BpfObject, MinCoreBtf, MinimizeOptions, Mode, Target, Wanted, minimize_target, relocate_all,
+};
+
+use crate::outcome::Code;
+use crate::records;
+use crate::tools::{Objects, ToolError, Voice, put_file};
+
+/// What to minimize.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Files with BTF, and folders of them.
+    pub inputs: Vec<PathBuf>,
+    /// Where the results go, under the names of the inputs.
+    pub out: PathBuf,
+    /// The programs.
+    pub programs: Vec<PathBuf>,
+    /// A BTF for each object instead of one for all: `NAME/OBJECT.btf`.
+    pub each: bool,
+    /// Write `NAME.jsonl` as well: what each relocation resolves to.
+    pub records: bool,
+    /// Write no BTF, only records.
+    pub only_records: bool,
+    /// Threads; 0 for as many as there are processors.
+    pub jobs: usize,
+}
+
+/// A kernel's BTF and the name of its results.
+struct Kernel {
+    path: PathBuf,
+    name: PathBuf,
+}
+
+/// Minimizes all of them. One that can't be read costs the others nothing, and the exit code says so.
+pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
+    let objects = Objects::open(&options.programs);
+    objects.report(voice)?;
+    let kernels = find(&options.inputs)?;
+    std::fs::create_dir_all(&options.out).map_err(|error| ToolError::write(&options.out, error))?;
+    let (refs, wanted) = (objects.refs(), Wanted::new(&objects.good));
+    let work = Work { options, objects: &refs, wanted: &wanted };
+    let (full, small) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let one = |kernel: &Kernel| {
+        let sizes = work.one(kernel)?;
+        full.fetch_add(sizes.0, Ordering::Relaxed);
+        small.fetch_add(sizes.1, Ordering::Relaxed);
+        Ok(())
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.jobs)
+        .build()
+        .map_err(|error| ToolError::engine("threads", error))?;
+    let ended: Vec<Result<(), ToolError>> = pool.install(|| kernels.par_iter().map(one).collect());
+    let failed: Vec<&ToolError> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
+    failed.iter().for_each(|error| voice.note(error));
+    voice.note(format_args!(
+        "{} kernels, {} objects: {} -> {} bytes in {}{}",
+        ended.len() - failed.len(),
+        refs.len(),
+        full.into_inner(),
+        small.into_inner(),
+        options.out.display(),
+        if failed.is_empty() { String::new() } else { format!("; {} failed", failed.len()) },
+    ));
+    Ok(if failed.is_empty() && objects.bad.is_empty() { Code::Ok } else { Code::Failed })
+}
+
+struct Work<'w> {
+    options: &'w Options,
+    objects: &'w [&'w BpfObject],
+    wanted: &'w Wanted,
+}
+
+impl Work<'_> {
+    /// One kernel from its file to its results; gives the sizes before and after.
+    fn one(&self, kernel: &Kernel) -> Result<(usize, usize), ToolError> {
+        let input = kernels::input::read(&kernel.path)?;
+        if input.is_split() {
+            return Err(ToolError::engine(&input.name, "split BTF: a module's can't be minimized alone"));
+        }
+        let wrong = |error| ToolError::btf(&input.name, error);
+        let (btf, candidates) = self.wanted.parse(&input.btf[..]).map_err(wrong)?;
+        let target = Target::with_candidates(&btf, candidates, &[], self.wanted)
+            .map_err(|error| ToolError::engine(&input.name, error))?;
+        let mut small = 0;
+        if self.options.each {
+            for object in self.objects {
+                let path = Path::new(&kernel.name).join(object.name()).with_extension("btf");
+                small += self.write(&input, &path, &self.minimize(&input, &target, &[object])?.bytes)?;
+            }
+        } else if !self.options.only_records {
+            let made = self.minimize(&input, &target, self.objects)?;
+            small = self.write(&input, &with_suffix(&kernel.name, "btf"), &made.bytes)?;
+        }
+        if self.options.records || self.options.only_records {
+            let all = relocate_all(self.objects, &target, Mode::default());
+            let mut lines = String::new();
+            for (object, records) in self.objects.iter().zip(&all) {
+                records::write_json_lines(object, &target, records, &mut lines);
+            }
+            self.write(&input, &with_suffix(&kernel.name, "jsonl"), lines.as_bytes())?;
+        }
+        Ok((input.btf.len(), small))
+    }
+
+    fn minimize(
+        &self,
+        input: &Input,
+        target: &Target<'_>,
+        objects: &[&BpfObject],
+    ) -> Result<MinCoreBtf, ToolError> {
+        minimize_target(target, objects, MinimizeOptions::default())
+            .map_err(|error| ToolError::engine(&input.name, error))
+    }
+
+    fn write(&self, _: &Input, name: &Path, bytes: &[u8]) -> Result<usize, ToolError> {
+        let path = self.options.out.join(name);
+        let write = || match put_file(&path, bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(path.parent().unwrap_or(&self.options.out))?;
+                put_file(&path, bytes)
+            }
+            written => written,
+        };
+        write().map_err(|error| ToolError::write(&path, error))?;
+        Ok(bytes.len())
+    }
+}
+
+/// The files of all inputs, sorted, and what their results are called: the path below the folder that was named.
+fn find(inputs: &[PathBuf]) -> Result<Vec<Kernel>, ToolError> {
+    let mut kernels = Vec::new();
+    for input in inputs {
+        if input.is_dir() {
+            walk(input, Path::new(""), &mut kernels)
+                .map_err(|error| ToolError::Read { path: input.clone(), error })?;
+        } else {
+            let name = PathBuf::from(stem(&input.file_name().unwrap_or_default().to_string_lossy()));
+            kernels.push(Kernel { path: input.clone(), name });
+        }
+    }
+    kernels.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.path.cmp(&b.path)));
+    if let Some(pair) = kernels.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        let (a, b) = (pair[0].path.display(), pair[1].path.display());
+        return Err(ToolError::Usage(format!("{a} and {b} would have results of the same name")));
+    }
+    match kernels.is_empty() {
+        true => Err(ToolError::Usage("no file with BTF: the folders are empty".to_owned())),
+        false => Ok(kernels),
+    }
+}
+
+fn walk(root: &Path, under: &Path, kernels: &mut Vec<Kernel>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(root.join(under))? {
+        let entry = entry?;
+        let name = under.join(entry.file_name());
+        let kind = entry.file_type()?;
+        // A link to a folder could lead back here.
+        if kind.is_dir() {
+            walk(root, &name, kernels)?;
+        } else if entry.path().is_file() {
+            let file = stem(&entry.file_name().to_string_lossy());
+            kernels.push(Kernel { path: entry.path(), name: under.join(file) });
+        }
+    }
+    Ok(())
+}
+
+/// The name without what says how it is packed: a release has dots of its own.
+fn stem(file: &str) -> String {
+    let mut stem = file;
+    for suffix in [".xz", ".zst", ".gz", ".tgz", ".txz", ".tar", ".btf"] {
+        stem = stem.strip_suffix(suffix).unwrap_or(stem);
+    }
+    stem.to_owned()
+}
+
+fn with_suffix(name: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{suffix}", name.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_results() {
+        let check = |file: &str, name: &str| assert_eq!(stem(file), name);
+        check("5.4.0-91-generic.btf.tar.xz", "5.4.0-91-generic");
+        check("vmlinux", "vmlinux");
+        check("6.1.0.btf.zst", "6.1.0");
+        check("vmlinuz-6.1.0-50-cloud-amd64", "vmlinuz-6.1.0-50-cloud-amd64");
+    }
+
+    #[test]
+    fn folders_are_walked_and_names_must_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a/1.btf", "b/1.btf.xz", "2.btf"] {
+            std::fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
+            std::fs::write(folder.path().join(name), b"").unwrap();
+        }
+        let found = find(&[folder.path().to_owned()]).unwrap();
+        let names: Vec<String> = found.iter().map(|kernel| kernel.name.display().to_string()).collect();
+        assert_eq!(names, ["2", "a/1", "b/1"]);
+        let twice = [folder.path().join("a/1.btf"), folder.path().join("b/1.btf.xz")];
+        assert!(find(&twice).is_err_and(|error| error.to_string().contains("same name")));
+    }
+}

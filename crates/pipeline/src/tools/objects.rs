@@ -1,0 +1,115 @@
+//! BPF objects from files that people name: `.o` files, and executables that carry them.
+
+use std::path::{Path, PathBuf};
+
+use kernels::FileBytes;
+use relo_core::BpfObject;
+
+use crate::programs::Unusable;
+use crate::tools::{ToolError, Voice};
+
+/// Larger than any program; an executable of a vendor can have a few hundred megabytes.
+const MAX_FILE: u64 = 1 << 30;
+
+/// Objects that could be opened, with their files' bytes, and the others.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// In the order of the files.
+    pub good: Vec<BpfObject>,
+    /// The ELF file of each.
+    pub bytes: Vec<ObjectBytes>,
+    /// What can't be used, and why.
+    pub bad: Vec<Unusable>,
+}
+
+/// An object's own file, or its place in an executable.
+#[derive(Debug)]
+pub enum ObjectBytes {
+    /// The whole file.
+    File(FileBytes),
+    /// Cut out of an executable.
+    Part(Vec<u8>),
+}
+
+impl std::ops::Deref for ObjectBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            ObjectBytes::File(bytes) => bytes,
+            ObjectBytes::Part(bytes) => bytes,
+        }
+    }
+}
+
+impl Objects {
+    /// Opens all files; one that can't be used costs the others nothing.
+    pub fn open(paths: &[PathBuf]) -> Objects {
+        let mut objects = Objects::default();
+        for path in paths {
+            if let Err(reason) = objects.add(path) {
+                objects.bad.push(Unusable { what: path.display().to_string(), reason });
+            }
+        }
+        objects
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), String> {
+        let bytes = FileBytes::open(path, MAX_FILE).map_err(|error| error.to_string())?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match machine(&bytes).ok_or("neither a BPF object (.o) nor an executable that carries one")? {
+            BPF | NONE => self.parse(name, ObjectBytes::File(bytes)),
+            _other => {
+                let embedded = relo_core::embedded_objects(&bytes);
+                if embedded.is_empty() {
+                    return Err("the executable carries no BPF object".to_owned());
+                }
+                let several = embedded.len() > 1;
+                for (index, object) in embedded.iter().enumerate() {
+                    let number = if several { format!(".{}", index + 1) } else { String::new() };
+                    let part = ObjectBytes::Part(object.bytes.to_vec());
+                    self.parse(format!("{name}{number}.bpf.o"), part)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn parse(&mut self, name: String, bytes: ObjectBytes) -> Result<(), String> {
+        let object = BpfObject::parse(name, &bytes).map_err(|error| error.to_string())?;
+        self.good.push(object);
+        self.bytes.push(bytes);
+        Ok(())
+    }
+
+    /// All of them as the engine takes them.
+    pub fn refs(&self) -> Vec<&BpfObject> {
+        self.good.iter().collect()
+    }
+
+    /// Says which can't be used; an error when none is left.
+    pub fn report(&self, voice: &mut Voice<'_>) -> Result<(), ToolError> {
+        for Unusable { what, reason } in &self.bad {
+            voice.note(format_args!("{what}: {reason}"));
+        }
+        match self.good.is_empty() {
+            true => Err(ToolError::NoObjects("name .o files or executables that carry skeletons")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// `EM_BPF`, and what early compilers wrote.
+const BPF: u16 = 247;
+const NONE: u16 = 0;
+
+/// e_machine of an ELF file of either byte order.
+fn machine(bytes: &[u8]) -> Option<u16> {
+    let header = bytes.first_chunk::<20>()?;
+    let field = [header[18], header[19]];
+    match (header.starts_with(b"\x7fELF"), header[5]) {
+        (true, 1) => Some(u16::from_le_bytes(field)),
+        (true, 2) => Some(u16::from_be_bytes(field)),
+        _ => None,
+    }
+}
