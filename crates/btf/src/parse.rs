@@ -57,6 +57,11 @@ impl<'d> Btf<'d> {
         Self::parse_with(data.into(), Some(base), |_, _| {})
     }
 
+    /// Whether bytes are split BTF: the strings of a BTF that stands alone begin with the empty one.
+    pub fn is_split(data: &[u8]) -> bool {
+        Header::parse(data).is_ok_and(|header| data[header.strings].first() != Some(&0))
+    }
+
     /// Reads a BTF and shows every type to `see` on the way, with the string section.
     ///
     /// One pass over the bytes serves both: finding CO-RE candidates costs no second walk.

@@ -40,7 +40,10 @@ impl FileBytes {
         if metadata.is_file() && metadata.len() >= WORTH_MAPPING {
             return map(&file).map(|mapped| FileBytes(Kind::Mapped(Arc::new(mapped))));
         }
-        FileBytes::read(file, metadata.len() as usize, limit)
+        if metadata.is_file() && metadata.len() > 0 {
+            return read_whole(file, metadata.len() as usize).map(FileBytes::from);
+        }
+        FileBytes::read(file, 0, limit)
     }
 
     /// Everything that a stream gives.
@@ -82,6 +85,22 @@ impl From<Vec<u8>> for FileBytes {
     fn from(bytes: Vec<u8>) -> FileBytes {
         FileBytes(Kind::Read(bytes))
     }
+}
+
+/// A file that has a size, in one call; what others add meanwhile is not there.
+fn read_whole(mut file: File, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match file.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 fn too_large(limit: u64) -> io::Error {

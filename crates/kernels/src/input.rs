@@ -72,7 +72,7 @@ impl Input {
     ///
     /// Split BTF has no empty string of its own, so it can't stand alone.
     pub fn is_split(&self) -> bool {
-        self.distilled.is_some() || matches!(Btf::parse(&self.btf[..]), Err(error) if is_split(&error))
+        self.distilled.is_some() || Btf::is_split(&self.btf)
     }
 
     /// Parses it; split BTF needs the base, and with a distilled base of its own is put on the one given.

@@ -105,7 +105,7 @@ impl Voice<'_> {
     /// A line on the side.
     pub fn note(&mut self, text: impl std::fmt::Display) {
         // Without a place to say it there is nobody to tell.
-        let _ = writeln!(self.notes, "btfpipe: {text}");
+        let _ = self.notes.write_all(format!("btfpipe: {text}\n").as_bytes());
     }
 }
 

@@ -32,7 +32,10 @@ pub struct Options {
 
 /// Writes the minimized BTF. An object that can't be used costs the others nothing, and the exit code says so.
 pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
-    let objects = Objects::open(&options.programs);
+    let objects = match options.keep.is_empty() {
+        true => Objects::open(&options.programs),
+        false => Objects::open_and_keep(&options.programs),
+    };
     objects.report(voice)?;
     let wanted = Wanted::new(&objects.good);
     if options.target.base.is_some() || !options.target.modules.is_empty() {
@@ -97,11 +100,9 @@ fn minimize(
 /// The types that all objects need by `--keep`.
 fn kept(keep: Keep, objects: &Objects, target: &Target<'_>) -> Result<Vec<Candidate>, ObjectError> {
     let mut places = Vec::new();
-    if !keep.is_empty() {
-        for (object, bytes) in objects.good.iter().zip(&objects.bytes) {
-            let open = OpenObject::open(object, bytes)?;
-            places.extend(keep.places(&open, &prepare(&open, target, &Environment::default())));
-        }
+    for (object, bytes) in objects.with_bytes() {
+        let open = OpenObject::open(object, bytes)?;
+        places.extend(keep.places(&open, &prepare(&open, target, &Environment::default())));
     }
     Ok(places)
 }

@@ -16,8 +16,8 @@ const MAX_FILE: u64 = 1 << 30;
 pub struct Objects {
     /// In the order of the files.
     pub good: Vec<BpfObject>,
-    /// The ELF file of each.
-    pub bytes: Vec<ObjectBytes>,
+    /// The ELF file of each, for those who need more of it than relocations.
+    pub bytes: Option<Vec<ObjectBytes>>,
     /// What can't be used, and why.
     pub bad: Vec<Unusable>,
 }
@@ -45,13 +45,26 @@ impl std::ops::Deref for ObjectBytes {
 impl Objects {
     /// Opens all files; one that can't be used costs the others nothing.
     pub fn open(paths: &[PathBuf]) -> Objects {
-        let mut objects = Objects::default();
+        Objects::default().open_all(paths)
+    }
+
+    /// The same, and keeps the files' bytes.
+    pub fn open_and_keep(paths: &[PathBuf]) -> Objects {
+        Objects { bytes: Some(Vec::new()), ..Objects::default() }.open_all(paths)
+    }
+
+    /// All objects with their files, where these were kept.
+    pub fn with_bytes(&self) -> impl Iterator<Item = (&BpfObject, &ObjectBytes)> {
+        self.good.iter().zip(self.bytes.iter().flatten())
+    }
+
+    fn open_all(mut self, paths: &[PathBuf]) -> Objects {
         for path in paths {
-            if let Err(reason) = objects.add(path) {
-                objects.bad.push(Unusable { what: path.display().to_string(), reason });
+            if let Err(reason) = self.add(path) {
+                self.bad.push(Unusable { what: path.display().to_string(), reason });
             }
         }
-        objects
+        self
     }
 
     fn add(&mut self, path: &Path) -> Result<(), String> {
@@ -78,7 +91,9 @@ impl Objects {
     fn parse(&mut self, name: String, bytes: ObjectBytes) -> Result<(), String> {
         let object = BpfObject::parse(name, &bytes).map_err(|error| error.to_string())?;
         self.good.push(object);
-        self.bytes.push(bytes);
+        if let Some(kept) = &mut self.bytes {
+            kept.push(bytes);
+        }
         Ok(())
     }
 

@@ -43,7 +43,7 @@ pub struct Options {
 
 /// Says how each program would end; fails when one would not get past relocation.
 pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
-    let objects = Objects::open(&options.programs);
+    let objects = Objects::open_and_keep(&options.programs);
     objects.report(voice)?;
     if options.elf.is_some() && objects.good.len() != 1 {
         return Err(ToolError::Usage("--elf writes one object: name one program".to_owned()));
@@ -60,7 +60,7 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
         mode: options.mode,
     };
     let mut said = Said { rows: Vec::new(), lines: String::new(), listings: String::new(), good: true };
-    for (object, bytes) in objects.good.iter().zip(&objects.bytes) {
+    for (object, bytes) in objects.with_bytes() {
         let open = open(object, bytes)?;
         let prepared = prepare(&open, &target, &environment);
         said.object(options, &open, &prepared, &target);
