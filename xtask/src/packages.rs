@@ -45,6 +45,7 @@ pub const TEST: &[Package] = &[
     package("bpftool", "the judge of minimized BTFs", Has::Command("bpftool")),
     package("zstd", "reads the packages", Has::Command("zstd")),
     package("python3", "its tarfile reads the packages", Has::Command("python3")),
+    package("pahole", "BTF of 32-bit and big-endian kernels", Has::Command("pahole")),
     package("libbpf-tools", "52 real programs to compare with", Has::File(&["/usr/sbin/opensnoop"])),
 ];
 
