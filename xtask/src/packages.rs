@@ -43,6 +43,7 @@ pub const RUN: &[Package] = &[
 /// What the tests need beyond [`RUN`].
 pub const TEST: &[Package] = &[
     package("bpftool", "the judge of minimized BTFs", Has::Command("bpftool")),
+    package("pahole", "makes BTF of 32-bit and big-endian kernels", Has::Command("pahole")),
     package("zstd", "reads the packages", Has::Command("zstd")),
     package("python3", "its tarfile reads the packages", Has::Command("python3")),
     package("pahole", "BTF of 32-bit and big-endian kernels", Has::Command("pahole")),
