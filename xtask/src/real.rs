@@ -44,8 +44,10 @@ fn tests(shell: &Shell, kernels: &Path) -> Result<(), Error> {
         "cargo test --locked --package vmtest --package pipeline --package btfpipe-plugin-debian --package kernels
             --package judge-libbpf --test real --test bpftool -- --nocapture --test-threads=1"
     )
-    .envs(leave)
+    .envs(leave.clone())
     .run()?;
+    // The plugin host with the real plugin; unit tests, since it looks inside.
+    cmd!(shell, "cargo test --quiet --locked --package pipeline --lib host").envs(leave).run()?;
     Ok(())
 }
 

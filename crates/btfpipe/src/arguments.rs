@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use pipeline::project::Options;
+use pipeline::schemas;
 
 use crate::tools;
 
@@ -72,6 +73,9 @@ pub enum Command {
   btfpipe diff 5.10.btf 6.1.btf
   btfpipe diff 5.10.btf 6.1.btf --programs opensnoop.bpf.o")]
     Diff(tools::DiffArguments),
+    /// Print the JSON Schema of a format
+    #[command(after_help = "Example: btfpipe schema pipeline > pipeline.json")]
+    Schema(SchemaArguments),
 }
 
 /// What all commands on a pipeline take.
@@ -92,6 +96,14 @@ pub struct PipelineArguments {
     /// Turn a profile on, for entries with `when: ${profile.NAME}`
     #[arg(long = "profile", value_name = "NAME")]
     pub profiles: Vec<String>,
+}
+
+/// `btfpipe schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArguments {
+    /// Of what
+    #[arg(value_name = "WHAT", value_parser = schemas::SCHEMAS.map(|(name, _)| name))]
+    pub what: String,
 }
 
 /// What takes threads.

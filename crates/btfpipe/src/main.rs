@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Extract(arguments) => pipelines::extract(&arguments),
         Command::Plan(arguments) => pipelines::plan(&arguments),
         Command::Check(arguments) => pipelines::check(&arguments),
+        Command::Schema(arguments) => pipelines::schema(&arguments),
         Command::Record(arguments) => return end(tools::record(&arguments), ToolError::code),
         Command::Prepare(arguments) => return end(tools::prepare(&arguments), ToolError::code),
         Command::MinCoreBtf(arguments) => return end(tools::min_core_btf(&arguments), ToolError::code),

@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Write};
 use pipeline::commands;
 use pipeline::outcome::{Code, Error};
 use pipeline::progress::{self, View};
-use pipeline::summary;
+use pipeline::{schemas, summary};
 
-use crate::arguments::{ExtractArguments, LockArguments, PipelineArguments, RunArguments};
+use crate::arguments::{ExtractArguments, LockArguments, PipelineArguments, RunArguments, SchemaArguments};
 
 pub fn run(arguments: &RunArguments) -> Result<Code, Error> {
     let options = arguments.options();
@@ -48,6 +48,11 @@ pub fn plan(arguments: &PipelineArguments) -> Result<Code, Error> {
 
 pub fn check(arguments: &PipelineArguments) -> Result<Code, Error> {
     say(&format!("{}\n", commands::check(&arguments.options())?));
+    Ok(Code::Ok)
+}
+
+pub fn schema(arguments: &SchemaArguments) -> Result<Code, Error> {
+    say(schemas::find(&arguments.what).unwrap_or_default());
     Ok(Code::Ok)
 }
 

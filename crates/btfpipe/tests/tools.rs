@@ -57,6 +57,13 @@ fn record() {
         world.check("record --btf new.btf --format jsonl pid.bpf.o text.o", 1, "text.o: neither a BPF");
     let line: serde_json::Value = serde_json::from_str(lines.trim()).unwrap();
     assert_eq!((&line["v"], &line["value"]["target"]), (&1.into(), &16.into()));
+    let schema: serde_json::Value = serde_json::from_str(&world.check("schema record", 0, "")).unwrap();
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&line), keys(&schema["properties"]));
+    assert_eq!(
+        keys(&line["local"]),
+        serde_json::from_value::<Vec<String>>(schema["$defs"]["spec"]["required"].clone()).unwrap()
+    );
     world.check("record --btf nothing.btf pid.bpf.o", 1, "nothing.btf: ");
     world.check("record --btf new.btf text.o", 1, "no BPF object is left");
 }

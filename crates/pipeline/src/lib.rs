@@ -25,6 +25,7 @@ pub mod records;
 mod relock;
 mod report;
 pub mod run;
+pub mod schemas;
 pub mod sources;
 pub mod steps;
 pub mod summary;
