@@ -116,6 +116,8 @@ impl Matcher<'_> {
         if local.len() > target.len() {
             return Ok(false);
         }
+        // Their number has decided something, even where an error ends the comparison before it gets to all of them.
+        (0..local.len()).for_each(|index| self.touched.member(target, index));
         for member in local.members() {
             let member = member.map_err(ReloError::local)?;
             let mut matched = false;

@@ -120,11 +120,16 @@ impl Marker<'_> {
         let mut at = spec.candidate.id;
         for &index in spec.spec.raw.iter().skip(1) {
             let ty = self.btf().skip(at)?;
-            let (kind, id) = (ty.kind(), ty.id());
-            at = if kind == Kind::Array { ty.array()?.element } else { ty.member(index)?.type_id };
-            if kind.is_composite() {
-                self.mark_member(id, index)?;
-            }
+            at = if ty.kind() == Kind::Array {
+                ty.array()?.element
+            } else if let Ok(member) = ty.member(index) {
+                self.mark_member(ty.id(), index)?;
+                member.type_id
+            } else {
+                // Strict mode keeps libbpf's spec where a name stands twice, and that spec leads nowhere; the proof
+                // then keeps all that was looked at.
+                return Ok(());
+            };
         }
         Ok(())
     }

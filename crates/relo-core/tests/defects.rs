@@ -272,3 +272,23 @@ fn b14_big_endian_objects_and_targets() {
         assert_eq!(Btf::parse(&minimized.bytes).expect("a BTF").order(), order);
     }
 }
+
+/// An error ends the comparison at the first of two members; their number has decided something all the same.
+#[test]
+fn an_error_among_members() {
+    let types = |b: &mut Builder| {
+        let int = int(b);
+        let (ptr, array) = (TypeId(2), TypeId(3));
+        assert_eq!(reference(b, Kind::Ptr, "", array), ptr);
+        assert_eq!(b.array(ptr, int, 0).expect("fits"), array);
+        composite(b, Kind::Struct, "s", 16, &[("a", array, 0), ("b", int, 64)])
+    };
+    let kernel = btf(LE, |b| {
+        types(b);
+    });
+    let program = |b: &mut Builder| {
+        let s = types(b);
+        vec![relo(ReloKind::TypeMatches, s, "0", mov(1))]
+    };
+    check(program, &kernel, &["error too-deep"], &["absent 0"]);
+}

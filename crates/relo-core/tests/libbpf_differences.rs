@@ -7,7 +7,7 @@ mod case;
 
 use btf::{Builder, ByteOrder, IntEncoding, Kind};
 use case::{Relo, btf, mov, object, records, relo, short};
-use relo_core::{Insn, Mode, ReloKind};
+use relo_core::{Insn, MinimizeOptions, Mode, ReloKind, minimize};
 
 const LE: ByteOrder = ByteOrder::Little;
 const HIGH: u32 = 0x8000_0001;
@@ -80,4 +80,33 @@ fn d3_a_name_twice() {
         vec![relo(ReloKind::ByteOff, s, "0:0", mov(0))]
     };
     check(program, &kernel, &["relocated 16"], &["relocated 24"]);
+}
+
+/// The spec that strict mode keeps of D3 leads nowhere, and the object is minimized all the same.
+#[test]
+fn d3_minimized() {
+    let types = |b: &mut Builder| {
+        let int = b.int("int", 4, IntEncoding::SIGNED).expect("fits");
+        let inner = b.composite(Kind::Struct, "s", 16).expect("fits");
+        b.member("a", int, 0, None).expect("fits");
+        b.member("a", int, 64, None).expect("fits");
+        let outer = b.composite(Kind::Struct, "s", 24).expect("fits");
+        b.member("", inner, 0, None).expect("fits");
+        b.member("a", inner, 64, None).expect("fits");
+        outer
+    };
+    let kernel = btf(LE, |b| {
+        types(b);
+    });
+    let program = object(LE, |b| {
+        let outer = types(b);
+        vec![relo(ReloKind::ByteOff, outer, "0:1:0", mov(8))]
+    });
+    for mode in [Mode::Correct, Mode::StrictLibbpf] {
+        let options = MinimizeOptions { mode, ..MinimizeOptions::default() };
+        let target = btf::Btf::parse(&kernel).expect("a BTF");
+        let minimized = minimize(&target, &[&program], options).expect("sound").bytes;
+        assert_eq!(short(&records(&program, &kernel, mode)), ["relocated 8"]);
+        assert_eq!(short(&records(&program, &minimized, mode)), ["relocated 8"]);
+    }
 }
