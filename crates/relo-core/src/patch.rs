@@ -116,3 +116,25 @@ fn check_value(decision: &Decision, found: u64) -> Result<(), ReloError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_at_the_end_of_a_section() {
+        let check = |code: &[u8], offset, want: Option<usize>| {
+            let found = read_at(code, offset, ByteOrder::Little).map(|insn| insn.len);
+            assert_eq!(found, want, "{offset} in {code:x?}");
+        };
+        let (mov, ldimm64) = ([0xb7, 1, 0, 0, 0, 0, 0, 0], [0x18, 1, 0, 0, 0, 0, 0, 0]);
+        let both = [ldimm64, mov].concat();
+        check(&mov, 0, Some(1));
+        check(&mov, 4, None);
+        check(&mov, 8, None);
+        check(&both, 0, Some(2));
+        check(&both, 8, Some(1));
+        check(&ldimm64, 0, None);
+        check(&both[..12], 8, None);
+    }
+}

@@ -40,6 +40,9 @@ fn d1_unsigned_enumerators() {
         vec![relo(ReloKind::EnumvalValue, e, "0", ldimm64)]
     };
     check(program, &kernel, &["relocated 2147483649"], &["error unexpected-value"]);
+    let diverges =
+        |mode| records(&object(LE, program), &kernel, mode)[0].decision.map(|decision| decision.diverges);
+    assert_eq!((diverges(Mode::Correct), diverges(Mode::StrictLibbpf)), (Some(true), Some(false)));
 }
 
 #[test]
