@@ -4,6 +4,7 @@
 //! the program that was built.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod guest;
 mod packages;
 mod real;
@@ -49,6 +50,18 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "build the static program that runs as PID 1 of the virtual machines; prints its path",
         run: guest::guest,
+    },
+    Task {
+        name: "bench",
+        arguments: "[BTF…]",
+        about: "measure btfpipe beside bpftool, and write docs/benchmarks.md; more raw BTFs, or folders of them",
+        run: bench::bench,
+    },
+    Task {
+        name: "measure",
+        arguments: "COMMAND…",
+        about: "run a command; print its wall and processor time in microseconds, and its peak memory in KiB",
+        run: bench::measure,
     },
     Task {
         name: "packages",
