@@ -46,7 +46,6 @@ pub const TEST: &[Package] = &[
     package("pahole", "makes BTF of 32-bit and big-endian kernels", Has::Command("pahole")),
     package("zstd", "reads the packages", Has::Command("zstd")),
     package("python3", "its tarfile reads the packages", Has::Command("python3")),
-    package("pahole", "BTF of 32-bit and big-endian kernels", Has::Command("pahole")),
     package("libbpf-tools", "52 real programs to compare with", Has::File(&["/usr/sbin/opensnoop"])),
 ];
 

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("btfpipe", "crates/btfpipe", &["pipeline"]),
     ("btfpipe-plugin-debian", "plugins/debian", &["plugin"]),
     ("judge-libbpf", "judges/libbpf", &["btf", "relo-core", "kernels", "pipeline"]),
+    ("judge-prepare", "judges/prepare", &["btf", "relo-core"]),
     ("xtask", "xtask", &[]),
 ];
 
