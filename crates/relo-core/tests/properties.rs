@@ -8,7 +8,10 @@ use btf::{Btf, Builder, ByteOrder, IntEncoding, Kind, TypeId};
 use case::{Relo, btf, load, mov, object, records, relo};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use relo_core::{BpfObject, Decision, MinimizeOptions, Mode, Outcome, RecordedRelo, ReloKind, minimize};
+use relo_core::{
+    BpfObject, Decision, MinimizeOptions, Mode, Outcome, RecordedRelo, ReloKind, Target, Wanted, minimize,
+    relocate, relocate_all,
+};
 
 const NAMES: [&str; 6] = ["s", "t", "s___old", "u", "t", ""];
 const MEMBERS: [&str; 4] = ["a", "b", "c", ""];
@@ -27,6 +30,19 @@ enum Ty {
     Reference(usize, usize, usize),
     Fwd(usize, bool),
     Proto(usize, Vec<usize>),
+}
+
+/// Nearly the same type: what a question must not be mixed up with.
+fn nudged(ty: &Ty) -> Ty {
+    match ty.clone() {
+        Ty::Int(size, signed) => Ty::Int(size, !signed),
+        Ty::Enum { wide, signed, name, values } => Ty::Enum { wide, signed, name: name + 1, values },
+        Ty::Fwd(name, union) => Ty::Fwd(name + 1, union),
+        Ty::Composite { union, name, members } => Ty::Composite { union: !union, name, members },
+        Ty::Array(element, len) => Ty::Array(element + 1, len),
+        Ty::Ptr(to) | Ty::Reference(_, _, to) => Ty::Array(to, 1),
+        Ty::Proto(..) => Ty::Int(4, true),
+    }
 }
 
 /// A relocation: kind, root, access string, and whether it stands in a load.
@@ -72,7 +88,7 @@ fn write(builder: &mut Builder, types: &[Ty]) {
             Ty::Composite { union, name, members } => write_composite(builder, *union, *name, members, held),
             Ty::Enum { wide, signed, name, values } => {
                 let (kind, size) = if *wide { (Kind::Enum64, 8) } else { (Kind::Enum, 4) };
-                builder.enumeration(kind, NAMES[*name], size, *signed).expect("fits");
+                builder.enumeration(kind, NAMES[*name % 6], size, *signed).expect("fits");
                 values
                     .iter()
                     .try_for_each(|&(name, value)| builder.enumerator(ENUMERATORS[name], value.into()))
@@ -154,6 +170,20 @@ fn essence(record: &RecordedRelo) -> (String, Option<(bool, u64, u32)>, Vec<u8>)
     (outcome, decision.map(|decision| (decision.poison, decision.target, decision.target_size)), insn)
 }
 
+/// Questions that objects share are answered once: with others each gets what it gets alone.
+fn all_at_once(objects: &[BpfObject], kernel: &[u8], mode: Mode) {
+    let every: Vec<&BpfObject> = objects.iter().collect();
+    let wanted = Wanted::new(every.iter().copied());
+    let full = Btf::parse(kernel).expect("a BTF");
+    let target = Target::new(&full, &[], &wanted).expect("whole");
+    let all = relocate_all(&every, &target, mode);
+    for (object, together) in objects.iter().zip(&all) {
+        assert_eq!(&relocate(object, &target, mode), together);
+        let alone: Vec<_> = records(object, kernel, mode).iter().map(essence).collect();
+        assert_eq!(alone, together.iter().map(essence).collect::<Vec<_>>());
+    }
+}
+
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
@@ -177,6 +207,7 @@ proptest! {
         asked_too in prop::collection::vec(asked(), 1..12),
         big in any::<bool>(),
         strict in any::<bool>(),
+        nudges in any::<u16>(),
     ) {
         let order = if big { ByteOrder::Big } else { ByteOrder::Little };
         let mode = if strict { Mode::StrictLibbpf } else { Mode::Correct };
@@ -194,6 +225,36 @@ proptest! {
             prop_assert_eq!(on(&kernel), on(&minimized.bytes));
         }
         prop_assert_eq!(&minimize(&full, &both, options).expect("sound").bytes, &minimized.bytes);
+        let near: Vec<Ty> =
+            local.iter().enumerate().map(|(index, ty)| if nudges >> index & 1 == 1 { nudged(ty) } else { ty.clone() }).collect();
+        let more = [program(order, &near, &asked), program(order, &local, &asked_too)];
+        all_at_once(&[&objects[..], &more].concat(), &kernel, mode);
+        let again = Btf::parse(&minimized.bytes).expect("a BTF");
+        prop_assert_eq!(&minimize(&again, &both, options).expect("sound").bytes, &minimized.bytes, "minimized twice");
         Btf::parse(&minimized.bytes).expect("a BTF").check().expect("whole");
+    }
+}
+
+/// The same access, loaded as signed or not: only one may change its width.
+#[test]
+fn signs_are_told_apart() {
+    let order = ByteOrder::Little;
+    let with_int = |bytes: u32, encoding| {
+        move |builder: &mut Builder| {
+            builder.int("num", bytes, encoding).expect("fits");
+            builder.composite(Kind::Struct, "s", bytes).expect("fits");
+            builder.member("a", TypeId(1), 0, None).expect("fits");
+        }
+    };
+    let kernel = btf(order, with_int(8, IntEncoding::NONE));
+    let program = |encoding| {
+        object(order, |builder| {
+            with_int(4, encoding)(builder);
+            vec![relo(ReloKind::ByteOffset, TypeId(2), "0:0", load(4, 0))]
+        })
+    };
+    let [unsigned, signed] = [IntEncoding::NONE, IntEncoding::SIGNED].map(program);
+    for objects in [[unsigned.clone(), signed.clone()], [signed, unsigned]] {
+        all_at_once(&objects, &kernel, Mode::Correct);
     }
 }
