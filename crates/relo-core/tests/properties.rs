@@ -250,7 +250,7 @@ fn signs_are_told_apart() {
     let program = |encoding| {
         object(order, |builder| {
             with_int(4, encoding)(builder);
-            vec![relo(ReloKind::ByteOffset, TypeId(2), "0:0", load(4, 0))]
+            vec![relo(ReloKind::ByteOff, TypeId(2), "0:0", load(4, 0))]
         })
     };
     let [unsigned, signed] = [IntEncoding::NONE, IntEncoding::SIGNED].map(program);
