@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod fuzz;
 mod guest;
 mod packages;
 mod real;
@@ -62,6 +63,12 @@ const TASKS: &[Task] = &[
         arguments: "COMMAND…",
         about: "run a command; print its wall and processor time in microseconds, and its peak memory in KiB",
         run: bench::measure,
+    },
+    Task {
+        name: "fuzz",
+        arguments: "SECONDS BTF [TARGET…]",
+        about: "run the fuzz targets, all or those named, each so long, seeded with real objects and this kernel's BTF",
+        run: fuzz::fuzz,
     },
     Task {
         name: "packages",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use xshell::{Shell, cmd};
 
-use crate::{Error, guest, run};
+use crate::{Error, fuzz, guest, run};
 
 const PIPELINE: &str = "pipelines/release.yaml";
 
@@ -27,7 +27,10 @@ pub fn real(shell: &Shell) -> Result<(), Error> {
     killed(shell, &program, &third, takes)?;
     same_files(&first, &third)?;
     cmd!(shell, "{program} extract {PIPELINE} {kernels}").run()?;
-    tests(shell, &kernels)
+    tests(shell, &kernels)?;
+    let mut btfs: Vec<PathBuf> = shell.read_dir(kernels.join("btf"))?;
+    btfs.sort();
+    fuzz::smoke(shell, btfs.last().ok_or("no BTF was extracted")?)
 }
 
 /// Every crate's tests that ask for `BTFPIPE_REAL=1`.
