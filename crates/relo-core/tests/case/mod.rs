@@ -1,9 +1,13 @@
 //! A program and a kernel as literals, and one function that relocates the one against the other.
 
-use btf::{Btf, Builder, ByteOrder, TypeId};
+pub mod tool;
+
+use std::sync::Arc;
+
+use btf::{Btf, Builder, ByteOrder, Header, TypeId};
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
-use relo_core::{BpfObject, Insn, Mode, RecordedRelo, ReloKind, Target, Wanted, relocate};
+use relo_core::{BpfObject, Insn, Mode, RecordedRelo, ReloKind, Target, TargetBtf, Wanted, relocate};
 
 /// A relocation of the program: kind, root, access string, and the value that its instruction holds.
 pub struct Relo {
@@ -35,8 +39,24 @@ pub fn btf(order: ByteOrder, build: impl FnOnce(&mut Builder)) -> Vec<u8> {
     builder.finish().expect("the literal is a BTF")
 }
 
+/// The types and the strings of a BTF: the header has 24 or 32 bytes, by who wrote it.
+pub fn sections(btf: &[u8]) -> [&[u8]; 2] {
+    let header = Header::parse(btf).expect("a BTF");
+    [header.types, header.strings].map(|range| &btf[range])
+}
+
 /// An object whose one program holds the relocations, one an instruction.
 pub fn object(order: ByteOrder, build: impl FnOnce(&mut Builder) -> Vec<Relo>) -> BpfObject {
+    parsed(&object_file(order, build))
+}
+
+/// An object out of its file.
+pub fn parsed(file: &[u8]) -> BpfObject {
+    BpfObject::parse("test", file).expect("the literal is an object")
+}
+
+/// The file of such an object.
+pub fn object_file(order: ByteOrder, build: impl FnOnce(&mut Builder) -> Vec<Relo>) -> Vec<u8> {
     let mut builder = Builder::new(order);
     let relos = build(&mut builder);
     let section = builder.string(b"test").expect("a string");
@@ -51,8 +71,7 @@ pub fn object(order: ByteOrder, build: impl FnOnce(&mut Builder) -> Vec<Relo>) -
         }
     }
     let local = builder.finish().expect("the literal is a BTF");
-    BpfObject::parse("test", &elf(order, &local, &ext(order, &part), &code))
-        .expect("the literal is an object")
+    elf(order, &local, &ext(order, &part), &code)
 }
 
 /// Nothing without relocations: compilers write no section then.
@@ -97,9 +116,20 @@ fn elf(order: ByteOrder, btf: &[u8], ext: &[u8], code: &[u8]) -> Vec<u8> {
 
 /// The records of an object against a target.
 pub fn records(object: &BpfObject, target: &[u8], mode: Mode) -> Vec<RecordedRelo> {
-    let btf = Btf::parse(target).expect("the literal is a BTF");
+    records_on(object, target, &[], mode)
+}
+
+/// The records of an object against vmlinux and modules on it.
+pub fn records_on(object: &BpfObject, vmlinux: &[u8], modules: &[Vec<u8>], mode: Mode) -> Vec<RecordedRelo> {
+    let vmlinux = Arc::new(Btf::parse(vmlinux).expect("the literal is a BTF"));
+    let splits: Vec<Btf<'_>> = modules
+        .iter()
+        .map(|module| Btf::parse_split(module, vmlinux.clone()).expect("the literal is split BTF"))
+        .collect();
+    let modules: Vec<TargetBtf<'_>> =
+        splits.iter().map(|btf| TargetBtf { module: Some("module"), btf }).collect();
     let wanted = Wanted::new([object]);
-    let target = Target::new(&btf, &[], &wanted).expect("the literal is whole");
+    let target = Target::new(&vmlinux, &modules, &wanted).expect("the literal is whole");
     relocate(object, &target, mode)
 }
 
