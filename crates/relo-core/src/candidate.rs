@@ -1,9 +1,9 @@
 //! Candidates: the types of a target that may stand for a local root.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use btf::{Btf, Kind, StrOff, TypeId};
+use rustc_hash::FxHashMap;
 
 use crate::{BpfObject, ReloError, essential_name};
 
@@ -29,7 +29,7 @@ pub struct Candidate {
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// Only looked up, never iterated.
-    names: HashMap<Vec<u8>, u32>,
+    names: FxHashMap<Vec<u8>, u32>,
     beginnings: Beginnings,
     /// The kinds of the roots, a bit each; no kind of a root has a number above 31.
     kinds: u32,

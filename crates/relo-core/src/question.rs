@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use btf::{Btf, ByteOrder, CoreRelo, Kind, TypeId};
+use rustc_hash::FxHasher;
 
 use crate::relo_kind::Subject;
 use crate::value::{Side, Value};
@@ -127,7 +128,9 @@ fn read_question(btf: &Btf<'_>, order: ByteOrder, relo: &CoreRelo, root: usize) 
 /// Everything of the object that [`crate::decide`] looks at, or None.
 fn key_of(btf: &Btf<'_>, order: ByteOrder, local: &LocalSpec, values: [&Value; 2]) -> Option<Key> {
     let spec = &local.0;
-    let mut key = KeyWriter(vec![spec.kind as u32 as u8, u8::from(order == ByteOrder::Big)]);
+    // Room for nearly every key: values, and the names of a path.
+    let mut key = KeyWriter(Vec::with_capacity(192));
+    key.0.extend([spec.kind as u32 as u8, u8::from(order == ByteOrder::Big)]);
     for value in values {
         key.number(value.value);
         key.number(u64::from(value.size) << 2 | u64::from(value.validate) << 1 | u64::from(value.diverges));
@@ -207,7 +210,7 @@ impl KeyWriter {
     }
 
     fn finish(self) -> Key {
-        let mut hasher = std::hash::DefaultHasher::new();
+        let mut hasher = FxHasher::default();
         hasher.write(&self.0);
         Key { hash: hasher.finish(), bytes: self.0.into() }
     }

@@ -1,5 +1,6 @@
 //! `btfpipe min-core-btf`: one BTF reduced to what some programs use, and the proof that nothing changed for them.
 
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use relo_core::{
@@ -37,6 +38,8 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
         false => Objects::open_and_keep(&options.programs),
     };
     objects.report(voice)?;
+    // The program ends after this: giving all of it back piece by piece would serve nobody.
+    let objects = ManuallyDrop::new(objects);
     let wanted = Wanted::new(&objects.good);
     if options.target.base.is_some() || !options.target.modules.is_empty() {
         let btfs = options.target.read()?;

@@ -1,5 +1,7 @@
 //! BPF objects from files that people name: `.o` files, and executables that carry them.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kernels::FileBytes;
@@ -59,41 +61,52 @@ impl Objects {
     }
 
     fn open_all(mut self, paths: &[PathBuf]) -> Objects {
+        let mut buffer = Buffer::default();
         for path in paths {
-            if let Err(reason) = self.add(path) {
+            if let Err(reason) = self.add(path, &mut buffer) {
                 self.bad.push(Unusable { what: path.display().to_string(), reason });
             }
         }
         self
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), String> {
-        let bytes = FileBytes::open(path, MAX_FILE).map_err(|error| error.to_string())?;
+    fn add(&mut self, path: &Path, buffer: &mut Buffer) -> Result<(), String> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match machine(&bytes).ok_or("neither a BPF object (.o) nor an executable that carries one")? {
-            BPF | NONE => self.parse(name, ObjectBytes::File(bytes)),
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        let large = match self.bytes {
+            None => buffer.read(file),
+            Some(_) => FileBytes::of(file, MAX_FILE).map(Some),
+        };
+        let large = large.map_err(|error| error.to_string())?;
+        let bytes: &[u8] = large.as_deref().unwrap_or(buffer.bytes());
+        match machine(bytes).ok_or("neither a BPF object (.o) nor an executable that carries one")? {
+            BPF | NONE => {
+                self.parse(name, bytes)?;
+                if let (Some(kept), Some(bytes)) = (&mut self.bytes, large) {
+                    kept.push(ObjectBytes::File(bytes));
+                }
+                Ok(())
+            }
             _other => {
-                let embedded = relo_core::embedded_objects(&bytes);
+                let embedded = relo_core::embedded_objects(bytes);
                 if embedded.is_empty() {
                     return Err("the executable carries no BPF object".to_owned());
                 }
                 let several = embedded.len() > 1;
                 for (index, object) in embedded.iter().enumerate() {
                     let number = if several { format!(".{}", index + 1) } else { String::new() };
-                    let part = ObjectBytes::Part(object.bytes.to_vec());
-                    self.parse(format!("{name}{number}.bpf.o"), part)?;
+                    self.parse(format!("{name}{number}.bpf.o"), object.bytes)?;
+                    if let Some(kept) = &mut self.bytes {
+                        kept.push(ObjectBytes::Part(object.bytes.to_vec()));
+                    }
                 }
                 Ok(())
             }
         }
     }
 
-    fn parse(&mut self, name: String, bytes: ObjectBytes) -> Result<(), String> {
-        let object = BpfObject::parse(name, &bytes).map_err(|error| error.to_string())?;
-        self.good.push(object);
-        if let Some(kept) = &mut self.bytes {
-            kept.push(bytes);
-        }
+    fn parse(&mut self, name: String, bytes: &[u8]) -> Result<(), String> {
+        self.good.push(BpfObject::parse(name, bytes).map_err(|error| error.to_string())?);
         Ok(())
     }
 
@@ -111,6 +124,43 @@ impl Objects {
             true => Err(ToolError::NoObjects("name .o files or executables that carry skeletons")),
             false => Ok(()),
         }
+    }
+}
+
+/// One place that small files are read to in turn: what is not kept needs no memory of its own, nor a mapping.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Buffer {
+    /// Most objects are far smaller.
+    const LEN: usize = 512 << 10;
+
+    /// Reads a file to its end; gives the bytes of one that does not fit.
+    fn read(&mut self, mut file: File) -> io::Result<Option<FileBytes>> {
+        if self.bytes.is_empty() {
+            // Zeros from the system: pages that no file reaches are never touched.
+            self.bytes = vec![0; Self::LEN];
+        }
+        self.filled = 0;
+        while self.filled < Self::LEN {
+            match file.read(&mut self.bytes[self.filled..]) {
+                Ok(0) => return Ok(None),
+                Ok(more) => self.filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if file.metadata()?.is_file() {
+            return FileBytes::of(file, MAX_FILE).map(Some);
+        }
+        FileBytes::read(self.bytes().chain(file), 2 * Self::LEN, MAX_FILE).map(Some)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.filled]
     }
 }
 
