@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
 
 /// What the two libraries that others use alone may pull in.
 const PURE: &[(&str, &[&str])] =
-    &[("crates/btf", &["thiserror"]), ("crates/relo-core", &["btf", "object", "thiserror"])];
+    &[("crates/btf", &["thiserror"]), ("crates/relo-core", &["btf", "object", "rustc-hash", "thiserror"])];
 
 /// Bytes in, values out.
 const IMPURE: &[&str] = &[
