@@ -38,7 +38,7 @@ pub enum ErrorKind {
         split: bool,
     },
     /// A kind that is not known and not described by the layout section.
-    #[error("type [{id}] has the unknown kind {kind}")]
+    #[error("type [{id}] has the unknown kind {kind}, and nothing tells how long it is")]
     UnknownKind {
         /// The type.
         id: TypeId,

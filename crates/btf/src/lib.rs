@@ -34,6 +34,7 @@ mod ext;
 mod header;
 mod id;
 mod kind;
+mod layout;
 mod outline;
 mod parse;
 mod size;

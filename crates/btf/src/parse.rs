@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::header::Header;
+use crate::layout::{self, Frame, Shapes};
 use crate::size::{PointerSize, Pointers};
 use crate::types::Type;
 use crate::{ByteOrder, Error, ErrorKind, Kind, StrOff, TypeId};
@@ -22,6 +23,7 @@ pub struct Btf<'d> {
     first_id: u32,
     first_str: u32,
     pointers: Pointers,
+    shapes: Shapes,
 }
 
 /// What the walk over the types shows of each: enough to decide whether to look closer.
@@ -47,7 +49,9 @@ impl<'d> Btf<'d> {
     /// Reads a BTF that has no base.
     ///
     /// Checks the header, the frame of every type and the frame of the string section, as libbpf's `btf__parse` does.
-    /// What types refer to is checked where it is followed, or all at once by [`Btf::check`].
+    /// What types refer to is checked where it is followed, or all at once by [`Btf::check`]. Types of a kind that is
+    /// not known are stepped over if the BTF has a layout section that describes the kind. Without such a section they
+    /// are too if only one layout of the kind makes sense of all types ([`Btf::inferred_kinds`]).
     pub fn parse(data: impl Into<Cow<'d, [u8]>>) -> Result<Btf<'d>, Error> {
         Self::parse_with(data.into(), None, |_, _| {})
     }
@@ -80,17 +84,26 @@ impl<'d> Btf<'d> {
             return Err(ErrorKind::Strings { split: base.is_some() }.at(header.strings.start));
         }
         let pointers = base.as_ref().map_or(Pointers::default(), |base| base.pointers);
-        let walk = Walk { data: &data, header: &header, first_id, first_str, pointers };
+        let mut shapes = Shapes::new();
+        let walk = Walk {
+            data: &data,
+            header: &header,
+            base: base.as_deref(),
+            first_id,
+            first_str,
+            pointers,
+            shapes: &mut shapes,
+        };
         let (offsets, pointers) = walk.run(see)?;
-        Ok(Btf { data, header, offsets, base, first_id, first_str, pointers })
+        Ok(Btf { data, header, offsets, base, first_id, first_str, pointers, shapes })
     }
 
     /// Takes the bytes into the value, so that it no longer borrows them.
     pub fn into_owned(self) -> Btf<'static> {
         let base = self.base.map(|base| Arc::new(Arc::unwrap_or_clone(base).into_owned()));
         let data = Cow::Owned(self.data.into_owned());
-        let Btf { header, offsets, first_id, first_str, pointers, .. } = self;
-        Btf { data, header, offsets, base, first_id, first_str, pointers }
+        let Btf { header, offsets, first_id, first_str, pointers, shapes, .. } = self;
+        Btf { data, header, offsets, base, first_id, first_str, pointers, shapes }
     }
 
     /// The bytes that this was read from.
@@ -143,6 +156,11 @@ impl<'d> Btf<'d> {
     /// The same BTF with the size of a pointer that is known from elsewhere, such as an ELF header.
     pub fn with_pointer_size(self, pointer_size: PointerSize) -> Btf<'d> {
         Btf { pointers: Pointers { size: Some(pointer_size), long: None }, ..self }
+    }
+
+    /// Kinds that are not known, and that no layout section describes: how long they are was found by trying.
+    pub fn inferred_kinds(&self) -> impl Iterator<Item = u8> {
+        self.shapes.keys().copied()
     }
 
     /// The type of an id; void for 0.
@@ -209,9 +227,12 @@ fn check_strings(data: &[u8], header: &Header, split: bool) -> Result<(), Error>
 struct Walk<'w> {
     data: &'w [u8],
     header: &'w Header,
+    base: Option<&'w Btf<'w>>,
     first_id: u32,
     first_str: u32,
     pointers: Pointers,
+    /// Filled when the first type comes that nothing describes.
+    shapes: &'w mut Shapes,
 }
 
 impl Walk<'_> {
@@ -269,18 +290,37 @@ impl Walk<'_> {
         Ok((offsets, self.pointers))
     }
 
-    /// What the layout section says of a kind that this library does not know (libbpf: `btf_type_size_unknown`).
+    /// How long a kind is that this library does not know (libbpf: `btf_type_size_unknown`).
     #[cold]
-    fn described_trailer(&self, info: u32, id: TypeId, at: usize) -> Result<(usize, usize), Error> {
-        let number = Kind::from_info(info).number();
-        let layout = &self.data[self.header.layout.clone()];
-        let entry = 4 * usize::from(number);
-        match layout.get(entry..entry + 2) {
-            Some(&[fixed, each]) if number != 0 && fixed % 4 == 0 && each % 4 == 0 => {
-                Ok((fixed.into(), each.into()))
+    fn described_trailer(&mut self, info: u32, id: TypeId, at: usize) -> Result<(usize, usize), Error> {
+        let kind = Kind::from_info(info).number();
+        let own = self.header.layout.clone();
+        let base = self.base.filter(|_| own.is_empty());
+        let described = match base {
+            Some(base) => layout::described(&base.data[base.header.layout.clone()], kind),
+            None => layout::described(&self.data[own.clone()], kind),
+        };
+        let described = match described {
+            None if own.is_empty() && base.is_none_or(|base| base.header.layout.is_empty()) => {
+                self.inferred_trailer(kind, id, at)
             }
-            Some(_) | None => Err(ErrorKind::UnknownKind { id, kind: number }.at(at)),
+            other => other,
+        };
+        described.ok_or(ErrorKind::UnknownKind { id, kind }.at(at))
+    }
+
+    /// The same where nothing says it.
+    fn inferred_trailer(&mut self, kind: u8, id: TypeId, at: usize) -> Option<(usize, usize)> {
+        if self.shapes.is_empty() {
+            let types = &self.data[at..self.header.types.end];
+            let ids = id.0 + (types.len() / TYPE_LEN) as u32;
+            let strings = &self.data[self.header.strings.clone()];
+            let frame = Frame { types, order: self.header.order, ids, strings, first_str: self.first_str };
+            let before = self.base.map_or(Shapes::new(), |base| base.shapes.clone());
+            *self.shapes = frame.infer(&before)?;
         }
+        // All that are left are equally long here.
+        self.shapes.get(&kind)?.first().copied()
     }
 }
 

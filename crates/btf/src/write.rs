@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::header::{Header, HeaderLen};
-use crate::{ByteOrder, Error, ErrorKind, IntEncoding, Kind, Member, StrOff, Type, TypeId};
+use crate::{ByteOrder, Error, ErrorKind, IntEncoding, Kind, Member, StrOff, Type, TypeId, VarSection};
 
 /// Appends types to a new BTF.
 ///
@@ -52,10 +52,14 @@ impl Builder {
         builder.first_id = base.type_count();
         builder.first_str = base.strings_end();
         builder.strings.clear();
-        let mut at = 0;
-        for text in base.data()[base.header().strings.clone()].split(|&byte| byte == 0) {
-            builder.known.entry(text.to_vec()).or_insert(StrOff(at));
-            at += text.len() as u32 + 1;
+        let below = std::iter::successors(Some(base), |btf| btf.base());
+        for btf in below.collect::<Vec<_>>().into_iter().rev() {
+            let strings = &btf.data()[btf.header().strings.clone()];
+            let mut at = btf.strings_end() - strings.len() as u32;
+            for text in strings.split(|&byte| byte == 0) {
+                builder.known.entry(text.to_vec()).or_insert(StrOff(at));
+                at += text.len() as u32 + 1;
+            }
         }
         builder
     }
@@ -160,6 +164,34 @@ impl Builder {
         self.grow_last(info >> 31 == 1)
     }
 
+    /// Adds a VAR; `linkage` is 0 for static, 1 for global and 2 for extern variables.
+    pub fn var(&mut self, name: &str, ty: TypeId, linkage: u32) -> Result<TypeId, Error> {
+        let id = self.common(name.as_bytes(), Kind::Var, false, 0, ty.0)?;
+        self.word(linkage);
+        Ok(id)
+    }
+
+    /// Adds a DATASEC of `size` bytes without variables.
+    pub fn datasec(&mut self, name: &str, size: u32) -> Result<TypeId, Error> {
+        self.common(name.as_bytes(), Kind::Datasec, false, 0, size)
+    }
+
+    /// Adds a variable to the DATASEC that was added last.
+    pub fn var_section(&mut self, place: VarSection) -> Result<(), Error> {
+        self.last_info(|kind| kind == Kind::Datasec, "a variable's place")?;
+        for word in [place.type_id.0, place.offset, place.size] {
+            self.word(word);
+        }
+        self.grow_last(false)
+    }
+
+    /// Adds a DECL_TAG on a type, or on one of its members or parameters.
+    pub fn decl_tag(&mut self, value: &str, ty: TypeId, component: Option<u32>) -> Result<TypeId, Error> {
+        let id = self.common(value.as_bytes(), Kind::DeclTag, false, 0, ty.0)?;
+        self.word(component.unwrap_or(u32::MAX));
+        Ok(id)
+    }
+
     /// Adds a FUNC_PROTO without parameters.
     pub fn func_proto(&mut self, returns: TypeId) -> Result<TypeId, Error> {
         self.common(b"", Kind::FuncProto, false, 0, returns.0)
@@ -177,7 +209,9 @@ impl Builder {
     /// Copies a type of another BTF, of either byte order, with every id mapped.
     ///
     /// Members of a STRUCT or UNION are copied where `keep` says so; its kind flag is then that of the kept members,
-    /// as with libbpf's `btf__add_field`. Every other kind is copied whole.
+    /// as with libbpf's `btf__add_field`. Every other kind is copied whole, but one that is not known: nobody can map
+    /// the ids in it. A VAR of void takes its place, which no loader stumbles over and which is compatible with nothing,
+    /// as the unknown kind is.
     pub fn copy(
         &mut self,
         ty: &Type<'_>,
@@ -258,7 +292,8 @@ impl Builder {
                 }
                 Ok(id)
             }
-            Kind::Void | Kind::Unknown(_) => Err(ErrorKind::Misplaced("a type of this kind").at(ty.offset())),
+            Kind::Unknown(_) => self.var("", TypeId::VOID, 0),
+            Kind::Void => Err(ErrorKind::Misplaced("void").at(ty.offset())),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use btf::{Btf, Builder, ByteOrder, DumpError, Error, IntEncoding, Kind, Roots, TypeId};
+use btf::{Btf, Builder, ByteOrder, DumpError, Error, IntEncoding, Kind, Roots, TypeId, VarSection};
 
-/// Most kinds, holes and bitfields, a pointer back, two types of one name.
+/// Every kind, holes and bitfields, a pointer back, two types of one name.
 fn kernel(order: ByteOrder) -> Result<Vec<u8>, Error> {
     let mut b = Builder::new(order);
     let long = b.int("long unsigned int", 8, IntEncoding::NONE)?;
@@ -54,6 +54,10 @@ fn kernel(order: ByteOrder) -> Result<Vec<u8>, Error> {
     b.member("other", int, 0, None)?;
     b.reference(Kind::Typedef, "alias_t", callback)?;
     b.reference(Kind::Func, "act", proto)?;
+    let var = b.var("jiffies", long, 1)?;
+    b.datasec(".data", 16)?;
+    b.var_section(VarSection { type_id: var, offset: 8, size: 8 })?;
+    b.decl_tag("guarded", node, Some(1))?;
     b.finish()
 }
 
@@ -75,6 +79,9 @@ fn raw() {
         "[17] ENUM 'color' encoding=SIGNED size=4 vlen=2\n\t'RED' val=-1\n\t'GREEN' val=7\n",
         "[18] ENUM64 'wide' encoding=UNSIGNED size=8 vlen=1\n\t'WIDEST' val=18446744073709551615ULL\n",
         "[24] FUNC 'act' type_id=8 linkage=static\n",
+        "[25] VAR 'jiffies' type_id=1, linkage=global\n",
+        "[26] DATASEC '.data' size=16 vlen=1\n\ttype_id=25 offset=8 size=8 (VAR 'jiffies')\n",
+        "[27] DECL_TAG 'guarded' type_id=5 component_idx=1\n",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
