@@ -84,17 +84,9 @@ impl<'d> Btf<'d> {
             return Err(ErrorKind::Strings { split: base.is_some() }.at(header.strings.start));
         }
         let pointers = base.as_ref().map_or(Pointers::default(), |base| base.pointers);
-        let mut shapes = Shapes::new();
-        let walk = Walk {
-            data: &data,
-            header: &header,
-            base: base.as_deref(),
-            first_id,
-            first_str,
-            pointers,
-            shapes: &mut shapes,
-        };
-        let (offsets, pointers) = walk.run(see)?;
+        let walk =
+            Walk { data: &data, header: &header, base: base.as_deref(), first_id, first_str, pointers };
+        let (offsets, pointers, shapes) = walk.run(see)?;
         Ok(Btf { data, header, offsets, base, first_id, first_str, pointers, shapes })
     }
 
@@ -195,6 +187,21 @@ impl<'d> Btf<'d> {
             .ok_or(ErrorKind::NoSuchString(offset.0).at(self.header.strings.start))
     }
 
+    /// Whether the string at an offset is this text; cheaper than looking for the string's end.
+    #[inline]
+    pub fn string_is(&self, offset: StrOff, text: &[u8]) -> Result<bool, Error> {
+        if offset.0 < self.first_str {
+            return self.string(offset).map(|string| string == text);
+        }
+        let strings = &self.data[self.header.strings.clone()];
+        match strings.get((offset.0 - self.first_str) as usize..) {
+            Some(rest) if !rest.is_empty() => {
+                Ok(rest.get(text.len()) == Some(&0) && &rest[..text.len()] == text)
+            }
+            Some(_) | None => Err(ErrorKind::NoSuchString(offset.0).at(self.header.strings.start)),
+        }
+    }
+
     /// The string offset that follows the last of this BTF: where split BTF on it goes on.
     pub(crate) fn strings_end(&self) -> u32 {
         self.first_str + self.header.strings.len() as u32
@@ -231,12 +238,13 @@ struct Walk<'w> {
     first_id: u32,
     first_str: u32,
     pointers: Pointers,
-    /// Filled when the first type comes that nothing describes.
-    shapes: &'w mut Shapes,
 }
 
+/// What the walk gives: where types start, what tells the size of a pointer, and how long undescribed kinds are.
+type Walked = (Vec<u32>, Pointers, Shapes);
+
 impl Walk<'_> {
-    fn run(self, see: impl FnMut(Seen, &[u8])) -> Result<(Vec<u32>, Pointers), Error> {
+    fn run(self, see: impl FnMut(Seen, &[u8])) -> Result<Walked, Error> {
         // Two loops, so that neither asks for the byte order at every word.
         match self.header.order {
             ByteOrder::Little => self.run_in(u32::from_le_bytes, see),
@@ -249,7 +257,7 @@ impl Walk<'_> {
         mut self,
         decode: impl Fn([u8; 4]) -> u32,
         mut see: impl FnMut(Seen, &[u8]),
-    ) -> Result<(Vec<u32>, Pointers), Error> {
+    ) -> Result<Walked, Error> {
         let types = self.header.types.clone();
         // Offsets and ids are kept as u32: that holds for every BTF that a kernel accepts.
         let most = types.len() / TYPE_LEN;
@@ -257,24 +265,20 @@ impl Walk<'_> {
             return Err(ErrorKind::TooManyTypes.at(types.start));
         }
         // Reading ends where the section does, so that a type can't reach into what follows.
-        let data = &self.data[..types.end];
+        let section = &self.data[types.clone()];
         let strings = &self.data[self.header.strings.clone()];
         // Room for the most that there can be: pages that are never written cost nothing.
         let mut offsets = Vec::with_capacity(most);
+        let mut shapes = Shapes::new();
         let mut wants_long = self.pointers.size.is_none();
-        let mut rest = &data[types.start..];
-        while let Some((common, trailer)) = rest.split_first_chunk::<TYPE_LEN>() {
-            let at = types.end - rest.len();
+        let mut at = 0;
+        while let Some(common) = section.get(at..).and_then(|rest| rest.first_chunk::<TYPE_LEN>()) {
             let [n0, n1, n2, n3, i0, i1, i2, i3, s0, s1, s2, s3] = *common;
             let (name, info) = (StrOff(decode([n0, n1, n2, n3])), decode([i0, i1, i2, i3]));
             let id = TypeId(self.first_id + offsets.len() as u32);
             let (fixed, each) = match trailer_of(info) {
                 Some(known) => known,
-                None => self.described_trailer(info, id, at)?,
-            };
-            rest = match trailer.get(fixed + each * vlen(info) as usize..) {
-                Some(next) => next,
-                None => return Err(ErrorKind::TooShort("a type's elements").at(at)),
+                None => self.described_trailer(&mut shapes, info, id, types.start + at)?,
             };
             if wants_long && Kind::from_info(info) == Kind::Int {
                 let own = name.0.checked_sub(self.first_str).and_then(|own| string_at(strings, own as usize));
@@ -282,17 +286,28 @@ impl Walk<'_> {
                 wants_long = self.pointers.size.is_none();
             }
             see(Seen { id, info, name }, strings);
-            offsets.push(at as u32);
+            offsets.push((types.start + at) as u32);
+            at += TYPE_LEN + fixed + each * vlen(info) as usize;
         }
-        if !rest.is_empty() {
-            return Err(ErrorKind::TooShort("a type").at(types.end - rest.len()));
+        if at > section.len() {
+            let last = offsets.last().map_or(types.start, |&last| last as usize);
+            return Err(ErrorKind::TooShort("a type's elements").at(last));
         }
-        Ok((offsets, self.pointers))
+        if at < section.len() {
+            return Err(ErrorKind::TooShort("a type").at(types.start + at));
+        }
+        Ok((offsets, self.pointers, shapes))
     }
 
     /// How long a kind is that this library does not know (libbpf: `btf_type_size_unknown`).
     #[cold]
-    fn described_trailer(&mut self, info: u32, id: TypeId, at: usize) -> Result<(usize, usize), Error> {
+    fn described_trailer(
+        &self,
+        shapes: &mut Shapes,
+        info: u32,
+        id: TypeId,
+        at: usize,
+    ) -> Result<(usize, usize), Error> {
         let kind = Kind::from_info(info).number();
         let own = self.header.layout.clone();
         let base = self.base.filter(|_| own.is_empty());
@@ -302,7 +317,7 @@ impl Walk<'_> {
         };
         let described = match described {
             None if own.is_empty() && base.is_none_or(|base| base.header.layout.is_empty()) => {
-                self.inferred_trailer(kind, id, at)
+                self.inferred_trailer(shapes, kind, id, at)
             }
             other => other,
         };
@@ -310,37 +325,44 @@ impl Walk<'_> {
     }
 
     /// The same where nothing says it.
-    fn inferred_trailer(&mut self, kind: u8, id: TypeId, at: usize) -> Option<(usize, usize)> {
-        if self.shapes.is_empty() {
+    fn inferred_trailer(
+        &self,
+        shapes: &mut Shapes,
+        kind: u8,
+        id: TypeId,
+        at: usize,
+    ) -> Option<(usize, usize)> {
+        if shapes.is_empty() {
             let types = &self.data[at..self.header.types.end];
             let ids = id.0 + (types.len() / TYPE_LEN) as u32;
             let strings = &self.data[self.header.strings.clone()];
             let frame = Frame { types, order: self.header.order, ids, strings, first_str: self.first_str };
             let before = self.base.map_or(Shapes::new(), |base| base.shapes.clone());
-            *self.shapes = frame.infer(&before)?;
+            *shapes = frame.infer(&before)?;
         }
         // All that are left are equally long here.
-        self.shapes.get(&kind)?.first().copied()
+        shapes.get(&kind)?.first().copied()
     }
 }
 
 /// [`Kind::trailer`] of every kind number, looked up rather than chosen: this is the innermost loop.
 #[inline]
 fn trailer_of(info: u32) -> Option<(usize, usize)> {
-    const UNKNOWN: u8 = u8::MAX;
-    const TRAILERS: [(u8, u8); 128] = {
-        let mut trailers = [(UNKNOWN, 0); 128];
+    const UNKNOWN: u16 = u16::MAX;
+    // The fixed part in the low byte, what each element takes in the high one.
+    const TRAILERS: [u16; 128] = {
+        let mut trailers = [UNKNOWN; 128];
         let mut number = 0;
         while number < trailers.len() {
             if let Some((fixed, each)) = Kind::from_info((number as u32) << 24).trailer() {
-                trailers[number] = (fixed as u8, each as u8);
+                trailers[number] = fixed as u16 | (each as u16) << 8;
             }
             number += 1;
         }
         trailers
     };
-    let (fixed, each) = TRAILERS[(info >> 24 & 0x7f) as usize];
-    (fixed != UNKNOWN).then_some((fixed as usize, each as usize))
+    let trailer = TRAILERS[(info >> 24 & 0x7f) as usize];
+    (trailer != UNKNOWN).then_some((usize::from(trailer & 0xff), usize::from(trailer >> 8)))
 }
 
 /// The number of elements: bits 0 to 23 of `info`.

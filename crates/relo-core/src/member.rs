@@ -153,8 +153,7 @@ impl Walk<'_> {
                 return Err(ReloError::SpecTooLong);
             }
             let member = ty.member(index).map_err(ReloError::target)?;
-            let member_name = ty.string(member.name).map_err(ReloError::target)?;
-            if member_name.is_empty() {
+            if ty.btf().string_is(member.name, b"").map_err(ReloError::target)? {
                 self.touched.member(&ty, index);
                 self.push_member(index, member.bit_offset)?;
                 if let Found::Compatible = self.search(member.type_id, name, wanted)? {
@@ -162,7 +161,7 @@ impl Walk<'_> {
                 }
                 self.spec.raw.pop();
                 self.spec.bit_offset -= member.bit_offset;
-            } else if member_name == name {
+            } else if ty.btf().string_is(member.name, name).map_err(ReloError::target)? {
                 return self.take(&ty, index, wanted);
             }
         }
