@@ -187,6 +187,21 @@ impl<'d> Btf<'d> {
             .ok_or(ErrorKind::NoSuchString(offset.0).at(self.header.strings.start))
     }
 
+    /// Whether the string at an offset is this text; cheaper than looking for the string's end.
+    #[inline]
+    pub fn string_is(&self, offset: StrOff, text: &[u8]) -> Result<bool, Error> {
+        if offset.0 < self.first_str {
+            return self.string(offset).map(|string| string == text);
+        }
+        let strings = &self.data[self.header.strings.clone()];
+        match strings.get((offset.0 - self.first_str) as usize..) {
+            Some(rest) if !rest.is_empty() => {
+                Ok(rest.get(text.len()) == Some(&0) && &rest[..text.len()] == text)
+            }
+            Some(_) | None => Err(ErrorKind::NoSuchString(offset.0).at(self.header.strings.start)),
+        }
+    }
+
     /// The string offset that follows the last of this BTF: where split BTF on it goes on.
     pub(crate) fn strings_end(&self) -> u32 {
         self.first_str + self.header.strings.len() as u32
@@ -250,25 +265,20 @@ impl Walk<'_> {
             return Err(ErrorKind::TooManyTypes.at(types.start));
         }
         // Reading ends where the section does, so that a type can't reach into what follows.
-        let data = &self.data[..types.end];
+        let section = &self.data[types.clone()];
         let strings = &self.data[self.header.strings.clone()];
         // Room for the most that there can be: pages that are never written cost nothing.
         let mut offsets = Vec::with_capacity(most);
         let mut shapes = Shapes::new();
         let mut wants_long = self.pointers.size.is_none();
-        let mut rest = &data[types.start..];
-        while let Some((common, trailer)) = rest.split_first_chunk::<TYPE_LEN>() {
-            let at = types.end - rest.len();
+        let mut at = 0;
+        while let Some(common) = section.get(at..).and_then(|rest| rest.first_chunk::<TYPE_LEN>()) {
             let [n0, n1, n2, n3, i0, i1, i2, i3, s0, s1, s2, s3] = *common;
             let (name, info) = (StrOff(decode([n0, n1, n2, n3])), decode([i0, i1, i2, i3]));
             let id = TypeId(self.first_id + offsets.len() as u32);
             let (fixed, each) = match trailer_of(info) {
                 Some(known) => known,
-                None => self.described_trailer(&mut shapes, info, id, at)?,
-            };
-            rest = match trailer.get(fixed + each * vlen(info) as usize..) {
-                Some(next) => next,
-                None => return Err(ErrorKind::TooShort("a type's elements").at(at)),
+                None => self.described_trailer(&mut shapes, info, id, types.start + at)?,
             };
             if wants_long && Kind::from_info(info) == Kind::Int {
                 let own = name.0.checked_sub(self.first_str).and_then(|own| string_at(strings, own as usize));
@@ -276,10 +286,15 @@ impl Walk<'_> {
                 wants_long = self.pointers.size.is_none();
             }
             see(Seen { id, info, name }, strings);
-            offsets.push(at as u32);
+            offsets.push((types.start + at) as u32);
+            at += TYPE_LEN + fixed + each * vlen(info) as usize;
         }
-        if !rest.is_empty() {
-            return Err(ErrorKind::TooShort("a type").at(types.end - rest.len()));
+        if at > section.len() {
+            let last = offsets.last().map_or(types.start, |&last| last as usize);
+            return Err(ErrorKind::TooShort("a type's elements").at(last));
+        }
+        if at < section.len() {
+            return Err(ErrorKind::TooShort("a type").at(types.start + at));
         }
         Ok((offsets, self.pointers, shapes))
     }
@@ -333,20 +348,21 @@ impl Walk<'_> {
 /// [`Kind::trailer`] of every kind number, looked up rather than chosen: this is the innermost loop.
 #[inline]
 fn trailer_of(info: u32) -> Option<(usize, usize)> {
-    const UNKNOWN: u8 = u8::MAX;
-    const TRAILERS: [(u8, u8); 128] = {
-        let mut trailers = [(UNKNOWN, 0); 128];
+    const UNKNOWN: u16 = u16::MAX;
+    // The fixed part in the low byte, what each element takes in the high one.
+    const TRAILERS: [u16; 128] = {
+        let mut trailers = [UNKNOWN; 128];
         let mut number = 0;
         while number < trailers.len() {
             if let Some((fixed, each)) = Kind::from_info((number as u32) << 24).trailer() {
-                trailers[number] = (fixed as u8, each as u8);
+                trailers[number] = fixed as u16 | (each as u16) << 8;
             }
             number += 1;
         }
         trailers
     };
-    let (fixed, each) = TRAILERS[(info >> 24 & 0x7f) as usize];
-    (fixed != UNKNOWN).then_some((fixed as usize, each as usize))
+    let trailer = TRAILERS[(info >> 24 & 0x7f) as usize];
+    (trailer != UNKNOWN).then_some((usize::from(trailer & 0xff), usize::from(trailer >> 8)))
 }
 
 /// The number of elements: bits 0 to 23 of `info`.
