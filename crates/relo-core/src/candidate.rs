@@ -256,3 +256,102 @@ pub(crate) fn kinds_compatible(a: Kind, b: Kind) -> bool {
 fn bit(kind: Kind) -> u32 {
     1u32.checked_shl(u32::from(kind.number())).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use btf::{Builder, ByteOrder};
+
+    use super::*;
+
+    const NAMES: [&str; 16] = [
+        "s",
+        "sk",
+        "soc",
+        "sock",
+        "socks",
+        "socket",
+        "sock___old",
+        "soc___x",
+        "s___y",
+        "___s",
+        "a___b___c",
+        "a___b",
+        "task_struct",
+        "task_struct___v2",
+        "task",
+        "zz",
+    ];
+
+    /// The pass that parses, and the one over parsed types, find what a plain comparison of names finds.
+    fn check(order: ByteOrder, wanted: &[&str], kinds: &[Kind]) {
+        let mut builder = Builder::new(order);
+        for name in NAMES {
+            builder.composite(Kind::Struct, name, 8).unwrap();
+            builder.composite(Kind::Union, name, 8).unwrap();
+            builder.enumeration(Kind::Enum64, name, 8, false).unwrap();
+            builder.reference(Kind::Typedef, name, TypeId(1)).unwrap();
+        }
+        let bytes = builder.finish().unwrap();
+        let mut all = Wanted::default();
+        for name in wanted {
+            kinds.iter().for_each(|&kind| all.add(kind, name.as_bytes()));
+        }
+        let (btf, parsed) = all.parse(&bytes[..]).unwrap();
+        assert_eq!(parsed.0, all.search(&btf).unwrap().0, "{wanted:?}");
+        for name in wanted {
+            let slot = all.slot_of(name.as_bytes()).unwrap();
+            for &root in kinds {
+                let found = parsed.0[slot].iter().filter(|(kind, _)| kinds_compatible(*kind, root));
+                let ids: Vec<TypeId> = found.map(|&(_, id)| id).collect();
+                let fits = |id: &TypeId| {
+                    let ty = btf.resolve(*id).unwrap();
+                    kinds_compatible(ty.kind(), root) && essential_name(ty.name().unwrap()) == name.as_bytes()
+                };
+                assert_eq!(ids, btf.own_ids().filter(fits).collect::<Vec<_>>(), "{root:?} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_pass_finds_the_same() {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            for name in ["s", "soc", "sock", "a___b", "task_struct", "zz", "___s", "none"] {
+                check(order, &[name], &[Kind::Struct]);
+                check(order, &[name, "task"], &[Kind::Union, Kind::Enum]);
+                check(order, &[name, "socks", "s"], &[Kind::Typedef, Kind::Enum64]);
+            }
+        }
+    }
+
+    /// What makes the pass fast: types that nobody wants are not looked at.
+    #[test]
+    fn names_that_begin_otherwise_are_told_apart() {
+        let mut beginnings = Beginnings::default();
+        for name in ["task_struct", "sk"] {
+            beginnings.add(name.as_bytes());
+        }
+        let strings = b"\0sk\0task_struct\0sk___old\0skb\0sock\0tas\0zz\0";
+        let at = |name: &[u8]| {
+            let place = strings.windows(name.len() + 2).position(|window| {
+                window[0] == 0 && &window[1..=name.len()] == name && window[name.len() + 1] == 0
+            });
+            StrOff(place.unwrap() as u32 + 1)
+        };
+        let check = |name: &str, want: bool| {
+            assert_eq!(beginnings.may_have(name.as_bytes()), want, "{name}");
+            // Too near the end the bytes can't be read at once.
+            assert_eq!(beginnings.may_stand_at(strings, at(name.as_bytes())), want || name == "zz", "{name}");
+        };
+        check("sk", true);
+        check("task_struct", true);
+        check("sk___old", true);
+        check("skb", false);
+        check("sock", false);
+        check("tas", false);
+        check("zz", false);
+        let mut wanted = Wanted::default();
+        wanted.add(Kind::Enum, b"e");
+        let kinds = |kind: Kind| wanted.has_kind(u32::from(kind.number()));
+        assert!(kinds(Kind::Enum) && kinds(Kind::Enum64) && !kinds(Kind::Struct) && !kinds(Kind::Ptr));
+    }
+}
