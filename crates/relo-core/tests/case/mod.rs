@@ -4,7 +4,7 @@ pub mod tool;
 
 use std::sync::Arc;
 
-use btf::{Btf, Builder, ByteOrder, Header, TypeId};
+use btf::{Btf, Builder, ByteOrder, Header, Kind, TypeId};
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use relo_core::{BpfObject, Insn, Mode, RecordedRelo, ReloKind, Target, TargetBtf, Wanted, relocate};
@@ -43,6 +43,30 @@ pub fn btf(order: ByteOrder, build: impl FnOnce(&mut Builder)) -> Vec<u8> {
 pub fn sections(btf: &[u8]) -> [&[u8]; 2] {
     let header = Header::parse(btf).expect("a BTF");
     [header.types, header.strings].map(|range| &btf[range])
+}
+
+/// The same with every DECL_TAG as a type of kind 20, which nobody knows yet; with a layout section if that is told.
+pub fn with_unknown_kind(btf: &[u8], base: Option<&Btf<'_>>, described: bool) -> Vec<u8> {
+    let parsed = match base {
+        Some(base) => Btf::parse_split(btf, Arc::new(base.clone())),
+        None => Btf::parse(btf),
+    };
+    let parsed = parsed.expect("a BTF");
+    let (header, order) = (parsed.header(), parsed.order());
+    let mut types = btf[header.types.clone()].to_vec();
+    for id in parsed.own_ids().filter(|&id| parsed.resolve(id).is_ok_and(|ty| ty.kind() == Kind::DeclTag)) {
+        let at = parsed.offset_of(id).map_or(0, |at| at as usize - header.types.start) + 4;
+        types[at..at + 4].copy_from_slice(&order.encode(20 << 24));
+    }
+    let layout: Vec<u8> = if described { [[0; 4].repeat(20), vec![4, 0, 0, 0]].concat() } else { Vec::new() };
+    let strings = &btf[header.strings.clone()];
+    let [types_len, layout_len, strings_len] =
+        [types.len(), layout.len(), strings.len()].map(|len| len as u32);
+    let mut out = btf[..4].to_vec();
+    for word in [32, 0, types_len, types_len + layout_len, strings_len, types_len, layout_len] {
+        out.extend(order.encode(word));
+    }
+    [&out, &types, &layout, strings].concat()
 }
 
 /// An object whose one program holds the relocations, one an instruction.

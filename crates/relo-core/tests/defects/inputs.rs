@@ -1,4 +1,4 @@
-//! B9, B11, B13 and B14: split BTF, ids, several objects, the other byte order.
+//! B9 and B11 to B14: split BTF, ids, kinds of tomorrow, several objects, the other byte order.
 
 use std::sync::Arc;
 
@@ -8,7 +8,9 @@ use relo_core::{
 };
 
 use crate::bpftool::{Bpftool, Ended};
-use crate::case::{btf, mov, object_file, parsed, records, records_on, relo, sections, short};
+use crate::case::{
+    btf, mov, object_file, parsed, records, records_on, relo, sections, short, with_unknown_kind,
+};
 use crate::{LE, composite, int, reference};
 
 /// The base is given to bpftool, which reads the module as if it stood alone.
@@ -77,6 +79,55 @@ fn b11_target_type_ids() {
             assert_eq!(short(&records(&program, &bytes, Mode::Correct)), ["relocated 1"], "and not a word");
         }
         ended => panic!("bpftool: {ended:?}"),
+    }
+}
+
+/// A kind of tomorrow, before, among and behind what the program needs; nothing, or a layout section, tells its length.
+///
+/// bpftool 7.8 steps over it with the section, but can't turn its bytes for the host.
+#[test]
+fn b12_unknown_kinds() {
+    let build = |b: &mut Builder| {
+        b.decl_tag("first", TypeId::VOID, None).expect("fits");
+        let int = int(b);
+        let unknown = b.decl_tag("second", int, None).expect("fits");
+        let ptr = reference(b, Kind::Ptr, "", unknown);
+        composite(b, Kind::Struct, "s", 24, &[("new", unknown, 0), ("old", int, 64), ("to_new", ptr, 128)]);
+        reference(b, Kind::Typedef, "t", ptr);
+        b.decl_tag("last", unknown, None).expect("fits");
+    };
+    let program = |b: &mut Builder| {
+        let int = int(b);
+        let void = reference(b, Kind::Ptr, "", TypeId::VOID);
+        let members = [("old", int, 0), ("to_new", void, 64), ("new", int, 128)];
+        let s = composite(b, Kind::Struct, "s", 24, &members);
+        let t = reference(b, Kind::Typedef, "t", void);
+        vec![
+            relo(ReloKind::ByteOff, s, "0:0", mov(0)),
+            relo(ReloKind::ByteOff, s, "0:1", mov(8)),
+            relo(ReloKind::FieldExists, s, "0:2", mov(1)),
+            relo(ReloKind::TypeExists, t, "0", mov(1)),
+            relo(ReloKind::TypeMatches, s, "0", mov(1)),
+        ]
+    };
+    // The member and what the pointer leads to are there, and nothing that we know is compatible with them.
+    let full = ["relocated 8", "relocated 16", "absent 0", "absent 0", "absent 0"];
+    for (order, described) in [(LE, false), (LE, true), (ByteOrder::Big, false), (ByteOrder::Big, true)] {
+        let kernel = with_unknown_kind(&btf(order, build), None, described);
+        let file = object_file(LE, program);
+        let object = parsed(&file);
+        assert_eq!(short(&records(&object, &kernel, Mode::Correct)), full, "{order:?}, {described}");
+        let target = Btf::parse(&kernel).expect("stepped over");
+        let min = minimize(&target, &[&object], MinimizeOptions::default()).expect("sound").bytes;
+        assert_eq!(short(&records(&object, &min, Mode::Correct)), full, "{order:?}, {described}");
+        let min = Btf::parse(&min).expect("a BTF");
+        assert!(min.own_ids().all(|id| min.resolve(id).is_ok_and(|ty| ty.kind().number() < 20)));
+
+        let Some(bpftool) = Bpftool::find("b12") else { continue };
+        match bpftool.min_core_btf(None, &kernel, &[file]) {
+            Ended::Failed(said) => assert!(said.contains("failed parsing"), "{said}"),
+            ended => assert!(described && order == LE && bpftool.version() > (7, 1), "bpftool: {ended:?}"),
+        }
     }
 }
 
