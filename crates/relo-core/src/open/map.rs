@@ -92,8 +92,10 @@ pub struct MapDef {
 
 pub(crate) const ARRAY: u32 = 2;
 pub(crate) const PROG_ARRAY: u32 = 3;
+pub(crate) const PERCPU_ARRAY: u32 = 6;
 pub(crate) const ARRAY_OF_MAPS: u32 = 12;
 pub(crate) const HASH_OF_MAPS: u32 = 13;
+pub(crate) const XSKMAP: u32 = 17;
 pub(crate) const STRUCT_OPS: u32 = 26;
 pub(crate) const ARENA: u32 = 33;
 /// Programs only read it.

@@ -25,6 +25,7 @@ pub use struct_ops::StructOpsVar;
 
 pub(crate) use elf_relo::{FunctionRelos, ReloTarget};
 pub(crate) use function::Functions;
+pub(crate) use map::{ARRAY, ARRAY_OF_MAPS, HASH_OF_MAPS, PERCPU_ARRAY, XSKMAP};
 
 use crate::{BpfObject, ObjectError};
 use elf::{Elf, SectionKind};

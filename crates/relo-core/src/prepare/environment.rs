@@ -80,19 +80,28 @@ impl FromStr for KernelVersion {
     }
 }
 
-/// What the verifier of a kernel can tell; where the version is not known, what every one since 5.5 can.
+/// What the verifier of a kernel can tell. Where the version is not known, what helps to fold is what every one since
+/// 5.5 can, and what keeps the verifier from following a path is what any can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verifier {
     /// It reads values of frozen maps (5.5).
     pub constant_maps: bool,
+    /// It checks global subprograms by themselves (5.6).
+    pub global_functions: bool,
+    /// It folds comparisons of pointers with zero (5.8).
+    pub pointers_not_null: bool,
+    /// It follows exclusive or (5.10).
+    pub exclusive_or: bool,
     /// It follows values of less than 8 bytes through the stack (5.16).
     pub small_spills: bool,
     /// It follows immediates that are stored on the stack (6.3).
     pub stored_immediates: bool,
-    /// It knows that the address of a kernel symbol is not null (6.4).
-    pub symbols_not_null: bool,
+    /// It knows that the address of a kernel symbol or of reserved memory is not null (6.4).
+    pub memory_not_null: bool,
     /// It checks global subprograms only where they can be called (6.8); None where the version is not known.
     pub lazy_globals: Option<bool>,
+    /// It knows that elements of arrays are there (6.14).
+    pub elements_not_null: bool,
 }
 
 impl Verifier {
@@ -100,10 +109,14 @@ impl Verifier {
         let since = |major, minor| version.map(|version| version.is_at_least(major, minor));
         Verifier {
             constant_maps: since(5, 5).unwrap_or(true),
+            global_functions: since(5, 6).unwrap_or(true),
+            pointers_not_null: since(5, 8).unwrap_or(false),
+            exclusive_or: since(5, 10).unwrap_or(false),
             small_spills: since(5, 16).unwrap_or(false),
             stored_immediates: since(6, 3).unwrap_or(false),
-            symbols_not_null: since(6, 4).unwrap_or(false),
+            memory_not_null: since(6, 4).unwrap_or(false),
             lazy_globals: since(6, 8),
+            elements_not_null: since(6, 14).unwrap_or(true),
         }
     }
 }

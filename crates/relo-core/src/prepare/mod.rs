@@ -24,7 +24,10 @@ mod resolve;
 mod status;
 mod verdict;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
+
+use btf::{Btf, Kind};
 
 pub use attach::{Attach, Found};
 pub use code::Part;
@@ -120,6 +123,8 @@ pub fn prepare(open: &OpenObject<'_>, target: &Target<'_>, environment: &Environ
         struct_ops: &struct_ops,
         refusals: &refusals,
         code: &code,
+        plain_arguments: !has_tagged_arguments(open.object().btf()),
+        patience: Cell::new(program::PATIENCE),
     };
     let prepared = programs.prepare();
     let filled = programs.filled_sections();
@@ -160,6 +165,16 @@ impl PreparedProgram {
         };
         self.relocations.iter().flat_map(each)
     }
+}
+
+/// Whether tags say more of arguments of functions than their types do (`__arg_nonnull` and the like).
+fn has_tagged_arguments(btf: &Btf<'_>) -> bool {
+    let is_one = |id| {
+        btf.resolve(id).is_ok_and(|ty| {
+            ty.kind() == Kind::DeclTag && ty.name().is_ok_and(|name| name.starts_with(b"arg:"))
+        })
+    };
+    btf.own_ids().any(is_one)
 }
 
 /// Names to look for in the kernel's BTF and among its symbols: one pass over each finds all.

@@ -1,5 +1,6 @@
 //! Each program: put together, filled in, its attach target looked up, its poisoned places judged.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::attach::{Attach, Found, Lookup};
@@ -20,6 +21,9 @@ use crate::{INSN_LEN, Insn};
 /// Instructions of all programs together that are put together: what real objects stay far below.
 const MAX_TOTAL: usize = 4_000_000;
 
+/// Steps of the analysis of reachable code, over all programs of an object.
+pub(crate) const PATIENCE: usize = 20_000_000;
+
 /// What all programs of an object share.
 pub(crate) struct Programs<'p, 'k> {
     pub open: &'p OpenObject<'p>,
@@ -32,6 +36,10 @@ pub(crate) struct Programs<'p, 'k> {
     pub struct_ops: &'p [KernelStruct],
     pub refusals: &'p [Refusal],
     pub code: &'p [Vec<u8>],
+    /// Whether no argument of a global function has a tag.
+    pub plain_arguments: bool,
+    /// Steps of the analysis that are left.
+    pub patience: Cell<usize>,
 }
 
 impl Programs<'_, '_> {
@@ -176,6 +184,10 @@ impl Programs<'_, '_> {
             references,
             verifier: Verifier::of(self.environment.kernel_version),
             typed_context: program_type.is_none_or(ProgramType::has_typed_context),
+            bounded_context: program_type == Some(ProgramType::Lsm),
+            plain_arguments: self.plain_arguments,
+            maps: self.open.maps(),
+            patience: &self.patience,
             content,
         };
         let whatever = analyze(&image(&without));

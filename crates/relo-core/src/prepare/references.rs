@@ -17,6 +17,8 @@ use crate::{Candidate, Insn, Refusal};
 pub(crate) struct References {
     /// Instructions that became invalid calls.
     pub poisons: BTreeMap<usize, Poison>,
+    /// Calls behind which nothing is executed: `bpf_throw`.
+    pub throws: BTreeSet<usize>,
     /// 64-bit immediate loads whose value is not known.
     pub unknown: BTreeSet<usize>,
     /// Loads of addresses of kernel symbols that the verifier takes for memory, not for a struct.
@@ -97,9 +99,9 @@ impl Filler<'_, '_> {
             return;
         }
         let (low, high) = match &self.resolutions[external] {
-            Resolution::Type { place, .. } => {
+            Resolution::Type { place, percpu } => {
                 insns[first].src = Insn::PSEUDO_BTF_ID;
-                if self.is_memory(*place) {
+                if !percpu && self.is_memory(*place) {
                     references.memory.insert(at);
                 }
                 // The index of the BTF takes the place of a module's fd: 0 is vmlinux.
@@ -121,6 +123,9 @@ impl Filler<'_, '_> {
         insn.src = Insn::PSEUDO_KFUNC_CALL;
         match &self.resolutions[external] {
             Resolution::Type { place, .. } => {
+                if self.open.externs()[external].essential_name() == "bpf_throw" {
+                    references.throws.insert(at);
+                }
                 insn.imm = place.id.0 as i32;
                 // libbpf counts the module BTFs that it uses from 1; here it is the index of the BTF.
                 insn.off = i16::try_from(place.btf).unwrap_or(i16::MAX);

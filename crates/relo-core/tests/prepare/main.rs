@@ -5,6 +5,7 @@ mod attach;
 mod case;
 mod compiler;
 mod externs;
+mod fooled;
 mod patched;
 mod reach;
 mod references;

@@ -10,6 +10,8 @@ pub(crate) struct Operation {
     pub wide: bool,
     /// Of a move: the bits that are sign-extended; 0 for a plain move.
     pub extend: u8,
+    /// Whether the verifier follows exclusive or.
+    pub exclusive_or: bool,
 }
 
 impl Operation {
@@ -45,14 +47,14 @@ impl Operation {
     fn copy(self, src: Value) -> Value {
         match (src, self.extend) {
             (Value::Const(value), 0) => Value::Const(self.truncate(value)),
-            (Value::Const(value), bits) => {
+            (Value::Const(value), bits @ (8 | 16 | 32)) => {
                 let unused = 64 - u32::from(bits.min(64));
                 let extended = ((value << unused) as i64 >> unused) as u64;
                 Value::Const(self.truncate(extended))
             }
             (value, 0) if self.wide => value,
             (value, 0) => self.cut(value),
-            (_, _extended) => self.cut(Value::Scalar(Scalar::of_size(8, 0).with(Known::AnySign))),
+            (value, bits) => self.cut(sign_extended(value, bits)),
         }
     }
 
@@ -90,7 +92,7 @@ impl Operation {
             alu::MUL => a.wrapping_mul(b),
             alu::OR => a | b,
             alu::AND => a & b,
-            alu::XOR => a ^ b,
+            alu::XOR if self.exclusive_or => a ^ b,
             alu::LSH => a << by?,
             alu::RSH => a >> by?,
             alu::ARSH if self.wide => (a as i64 >> by?) as u64,
@@ -124,9 +126,25 @@ impl Operation {
             |scalar: &Scalar| scalar.is_full() && matches!(scalar.known, Known::Free | Known::PerhapsPointer);
         match self.op {
             // Any number plus any number is any number.
-            alu::ADD | alu::SUB | alu::XOR if free(&a) || free(&b) => Scalar::of_size(8, 0),
+            alu::ADD | alu::SUB | alu::XOR if (free(&a) || free(&b)) && (a.id == 0 || a.id != b.id) => {
+                Scalar::of_size(8, 0)
+            }
             _rest => Scalar::vague(),
         }
+    }
+}
+
+/// A number of either sign, where nothing is known of the bits that become the sign and of those below.
+pub(crate) fn sign_extended(value: Value, bits: u8) -> Value {
+    let number = Value::Scalar(Scalar::of_size(8, 0).with(Known::AnySign));
+    match (value, bits) {
+        (Value::Scalar(scalar), 8 | 16 | 32) if scalar.min == 0 && scalar.shift == 0 => {
+            let all = scalar.max >= Scalar::of_size(u32::from(bits) / 8, 0).max;
+            let wide = scalar.is_full() || (scalar.max + 1).is_power_of_two();
+            if scalar.known == Known::Free && all && wide { number } else { Value::vague() }
+        }
+        (Value::Any | Value::Stack(_), _) => Value::Any,
+        (_, _) => Value::vague(),
     }
 }
 
@@ -235,7 +253,7 @@ mod tests {
     use super::*;
 
     fn wide(op: u8) -> Operation {
-        Operation { op, wide: true, extend: 0 }
+        Operation { op, wide: true, extend: 0, exclusive_or: true }
     }
 
     #[test]

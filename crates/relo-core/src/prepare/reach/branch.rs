@@ -1,9 +1,10 @@
 //! Conditional jumps: which way they go, and what is known afterwards.
 
-use super::comparison::{Comparison, Side, holds};
+use super::comparison::{Comparison, Place, Side, holds};
 use super::state::State;
-use super::value::{Known, Scalar, Value};
+use super::value::{Known, Value};
 use crate::Insn;
+use crate::prepare::environment::Verifier;
 use crate::prepare::opcode::{CLASS_JMP32, jump};
 
 /// Which way a jump goes. It is taken apart where it is made, so its size matters little.
@@ -25,7 +26,7 @@ pub(crate) struct Way {
 }
 
 /// Decides a conditional jump.
-pub(crate) fn split(insn: Insn, state: State) -> Split {
+pub(crate) fn split(verifier: Verifier, insn: Insn, state: State) -> Split {
     let narrow = insn.class() == CLASS_JMP32;
     let dst = state.get(insn.dst);
     let src = if insn.has_immediate_operand() {
@@ -39,11 +40,17 @@ pub(crate) fn split(insn: Insn, state: State) -> Split {
     }
     let (register, subject, comparison) = match (dst, src) {
         (Value::Const(a), Value::Const(b)) => return Split::One(holds(op, a, b, narrow), state),
-        (subject, Value::Const(constant)) => (insn.dst, subject, Comparison { op, constant }),
-        (Value::Const(constant), subject) => (insn.src, subject, Comparison { op, constant }.mirrored()),
+        (subject, Value::Const(constant)) => {
+            let place = if insn.has_immediate_operand() { Place::Immediate } else { Place::Source };
+            (insn.dst, subject, Comparison { op, constant, place })
+        }
+        (Value::Const(constant), subject) => {
+            let comparison = Comparison { op, constant, place: Place::Source };
+            (insn.src, subject, comparison.mirrored())
+        }
         (a, b) => return of_two(insn, a, b, state),
     };
-    match comparison.sides(subject, narrow) {
+    match comparison.sides(verifier, subject, narrow) {
         Ok(taken) => Split::One(taken, state),
         Err([taken, fall]) => Split::Both(Box::new([
             way(state.clone(), register, subject, taken),
@@ -53,15 +60,7 @@ pub(crate) fn split(insn: Insn, state: State) -> Split {
 }
 
 fn way(mut state: State, register: u8, subject: Value, side: Side) -> Way {
-    match (subject, side.value) {
-        (Value::OrNull(id), value) => state.settle_null(id, value == Value::Const(0)),
-        (Value::Scalar(scalar), Value::Scalar(narrowed)) => state.narrow_copies(scalar.id, narrowed),
-        (Value::Scalar(scalar), Value::Const(value)) => {
-            let narrowed = Scalar { min: value, max: value, shift: 0, ..scalar };
-            state.narrow_copies(scalar.id, narrowed);
-        }
-        (_, _) => {}
-    }
+    state.learn(subject.id(), side.value);
     state.set(register, side.value);
     Way { state, sure: side.sure }
 }
@@ -77,10 +76,11 @@ fn of_two(insn: Insn, a: Value, b: Value, mut state: State) -> Split {
         Value::Scalar(scalar) => scalar.known == Known::Free,
         _other => false,
     };
-    let sure = is_free(a) && is_free(b) && (a.id() == 0 || a.id() != b.id());
+    let apart = insn.dst != insn.src && (a.id() == 0 || a.id() != b.id());
+    let sure = is_free(a) && is_free(b) && apart;
     for (register, value) in [(insn.dst, a), (insn.src, b)] {
         if let Value::Scalar(scalar) = value {
-            state.narrow_copies(scalar.id, scalar);
+            state.learn(scalar.id, value);
             state.set(register, Value::Scalar(scalar.with(Known::Vague)));
         }
     }
@@ -90,6 +90,12 @@ fn of_two(insn: Insn, a: Value, b: Value, mut state: State) -> Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::KernelVersion;
+    use crate::prepare::reach::value::{Nullable, Scalar};
+
+    fn new_verifier() -> Verifier {
+        Verifier::of(Some(KernelVersion { major: 6, minor: 1, patch: 0 }))
+    }
 
     /// The two ways of a comparison of r1 with an immediate: `!` for sure, `?` for not, with the value on that way.
     fn ways(value: Value, code: u8, imm: i32) -> String {
@@ -106,7 +112,7 @@ mod tests {
             };
             format!("{mark}{value}")
         };
-        match split(insn, state) {
+        match split(new_verifier(), insn, state) {
             Split::One(taken, _) => taken.to_string(),
             Split::Both(ways) => {
                 let [taken, fall] = *ways;
@@ -152,6 +158,8 @@ mod tests {
         check(byte, SET, 0x80, "!vague !vague");
         check(byte, SET, 0x100, "?vague !vague");
         check(full, SGT, -1, "!vague !vague");
+        check(full, 0x66, i32::MAX, "?vague ?vague");
+        check(full, 0xc6, i32::MIN, "?vague ?vague");
         check(full, 0x16, 0, "!vague !vague");
         check(byte.with(Known::Vague), EQ, 7, "?7 ?vague");
         check(byte.with(Known::Vague), GT, 7, "?vague ?vague");
@@ -168,8 +176,11 @@ mod tests {
         let check = |value, code, imm, want: &str| assert_eq!(ways(value, code, imm), want);
         check(Value::Pointer, EQ, 0, "false");
         check(Value::Pointer, NE, 0, "true");
-        check(Value::OrNull(7), EQ, 0, "!0 !Pointer");
-        check(Value::OrNull(7), NE, 0, "!Pointer !0");
+        let or_null = Nullable { id: 7, folds: true, null: true };
+        check(Value::OrNull(or_null), EQ, 0, "!0 !Pointer");
+        check(Value::OrNull(or_null), NE, 0, "!Pointer !0");
+        check(Value::OrNull(Nullable { folds: false, ..or_null }), EQ, 0, "!0 !1..18446744073709551615");
+        check(Value::OrNull(Nullable { null: false, ..or_null }), EQ, 0, "?0 !Pointer");
         check(Value::Context, EQ, 0, "?Context !Context");
         check(Value::Any, EQ, 0, "?Any ?Any");
     }

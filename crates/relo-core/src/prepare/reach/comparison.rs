@@ -1,6 +1,7 @@
 //! Comparisons with a constant: what is known of the other side on each of the two ways.
 
 use super::value::{Known, Scalar, Value};
+use crate::prepare::environment::Verifier;
 use crate::prepare::opcode::jump;
 
 /// What a comparison makes of its subject on one of the ways.
@@ -16,6 +17,17 @@ pub(crate) struct Side {
 pub(crate) struct Comparison {
     pub op: u8,
     pub constant: u64,
+    pub place: Place,
+}
+
+/// Where the constant stands. It tells what verifiers learn of pointers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Immediate,
+    /// In the register that the subject is compared with.
+    Source,
+    /// In the register that is compared with the subject.
+    Destination,
 }
 
 impl Comparison {
@@ -32,11 +44,11 @@ impl Comparison {
             jump::SLE => jump::SGE,
             symmetric => symmetric,
         };
-        Comparison { op, ..self }
+        Comparison { op, place: Place::Destination, ..self }
     }
 
     /// The way it goes, or what is known on each.
-    pub(crate) fn sides(self, subject: Value, narrow: bool) -> Result<bool, [Side; 2]> {
+    pub(crate) fn sides(self, verifier: Verifier, subject: Value, narrow: bool) -> Result<bool, [Side; 2]> {
         let unsure = Side { value: subject, sure: false };
         let sure = |value| Side { value, sure: true };
         let is_zero_test = self.constant == 0 && !narrow && matches!(self.op, jump::EQ | jump::NE);
@@ -44,8 +56,18 @@ impl Comparison {
             if self.op == jump::EQ { [zero, other] } else { [other, zero] }
         };
         match subject {
-            subject if is_zero_test && subject.is_not_null() => Ok(self.op == jump::NE),
-            Value::OrNull(_) if is_zero_test => Err(ordered(sure(Value::Const(0)), sure(Value::Pointer))),
+            subject if is_zero_test && subject.is_not_null() => {
+                // Constants on the left are looked at since 6.8.
+                if verifier.pointers_not_null && self.place != Place::Destination {
+                    Ok(self.op == jump::NE)
+                } else {
+                    Err(ordered(unsure, sure(subject)))
+                }
+            }
+            Value::OrNull(nullable) if is_zero_test && self.place == Place::Immediate => {
+                let zero = Side { value: Value::Const(0), sure: nullable.null };
+                Err(ordered(zero, sure(nullable.not_null())))
+            }
             Value::Stack(_) | Value::Context | Value::Function(_) if is_zero_test => {
                 Err(ordered(unsure, sure(subject)))
             }
@@ -71,7 +93,9 @@ impl Comparison {
         // What is known of all 64 bits does not follow from this.
         let value = Value::Scalar(scalar.with(Known::Vague));
         let sure = is_free && scalar.shift == 0 && (scalar.is_full() || scalar == low.with(scalar.known));
-        let sure = sure && (is_signed || comparison.wide(low).iter().all(|side| side.sure));
+        let extreme = matches!(self.constant as i32, i32::MIN | i32::MAX);
+        let sure =
+            sure && if is_signed { !extreme } else { comparison.wide(low).iter().all(|side| side.sure) };
         [Side { value, sure }; 2]
     }
 
@@ -154,7 +178,8 @@ impl Comparison {
             };
             return Comparison { op, ..self }.free(scalar);
         }
-        [way(scalar.is_full()); 2]
+        let extreme = matches!(self.constant as i64, i64::MIN | i64::MAX);
+        [way(scalar.is_full() && !extreme); 2]
     }
 
     fn is_zero_test(self) -> bool {

@@ -22,10 +22,16 @@ pub(crate) fn reached(image: &Image<'_>, flow: &Flow) -> Option<Vec<bool>> {
         work: BTreeSet::new(),
         returns: vec![None; image.parts.len()],
         calls: vec![BTreeMap::new(); image.parts.len()],
-        left: PATIENCE * image.insns.len() + 10_000,
+        left: image.patience.get().min(PATIENCE * image.insns.len() + 10_000),
+        kept: 0,
+        slots: 0,
     }
     .run()
 }
+
+/// States that are kept of one program, and slots of the stack in all of them.
+const STATES: usize = 200_000;
+const SLOTS: usize = 1_000_000;
 
 struct Folder<'f, 'i> {
     image: &'f Image<'i>,
@@ -36,28 +42,56 @@ struct Folder<'f, 'i> {
     /// Places that have to be gone on from.
     work: BTreeSet<usize>,
     /// By part: what it returns on all paths so far.
-    returns: Vec<Option<Value>>,
+    returns: Vec<Option<Returned>>,
     /// By part: calls of it, with what the caller knows behind each.
     calls: Vec<BTreeMap<usize, State>>,
     left: usize,
+    /// States that are kept, and slots of the stack in them.
+    kept: usize,
+    slots: usize,
+}
+
+/// What a function returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Returned {
+    value: Value,
+    /// Made by the function, not by a caller.
+    made_here: bool,
 }
 
 impl Folder<'_, '_> {
     fn run(mut self) -> Option<Vec<bool>> {
+        let before = self.left;
+        let done = self.fold();
+        let patience = &self.image.patience;
+        patience.set(patience.get().saturating_sub(before - self.left));
+        done.map(|()| self.reached)
+    }
+
+    fn fold(&mut self) -> Option<()> {
         self.meet(0, State::of_program());
         if let Some(callback) = self.image.exception_callback {
-            self.meet_part(callback, State::of_global());
+            self.meet_part(callback, self.image.global_arguments());
         }
         if self.image.verifier.lazy_globals != Some(true) {
             for part in (1..self.image.parts.len()).filter(|&part| !self.image.is_inline(part)) {
-                self.meet_part(part, State::of_global());
+                self.meet_part(part, self.image.global_arguments());
             }
         }
         while let Some(at) = self.work.pop_first() {
             let state = self.states[&at].clone();
             self.follow(at, state)?;
+            if self.kept > STATES || self.slots > SLOTS {
+                return None;
+            }
         }
-        Some(self.reached)
+        Some(())
+    }
+
+    /// One more state is kept: there is an end to the memory that a program may take.
+    fn keep(&mut self, state: &State) {
+        self.kept += 1;
+        self.slots += state.stack.len();
     }
 
     fn meet_part(&mut self, part: usize, state: State) {
@@ -77,6 +111,7 @@ impl Folder<'_, '_> {
                 }
             }
             None => {
+                self.keep(&state);
                 self.states.insert(at, state);
                 self.work.insert(at);
             }
@@ -117,6 +152,7 @@ impl Folder<'_, '_> {
                 }
                 Step::Anywhere(state) => {
                     for table in &self.image.references.jump_tables {
+                        self.left = self.left.checked_sub(table.targets.len())?;
                         for &target in &table.targets {
                             self.meet(target, state.clone());
                         }
@@ -127,7 +163,7 @@ impl Folder<'_, '_> {
                     self.exit(at, value);
                     return Some(());
                 }
-                Step::Broken => return Some(()),
+                Step::End => return Some(()),
             }
         }
     }
@@ -138,7 +174,7 @@ impl Folder<'_, '_> {
         if insn.is_function_address()
             && let Value::Function(start) = state.get(insn.dst)
         {
-            self.meet(start as usize, State::of_global());
+            self.meet(start as usize, State::new());
         }
     }
 
@@ -147,40 +183,47 @@ impl Folder<'_, '_> {
         if self.image.is_inline(part) {
             let mut inner = State::new();
             for register in 1..6 {
-                // Pointers into the caller's stack lead nowhere into the callee's.
-                let value = state.get(register);
-                inner.set(register, if value.may_be_stack() { Value::vague() } else { value });
+                inner.set(register, state.get(register).in_callee());
             }
             self.meet(callee, inner);
         } else {
-            self.meet(callee, State::of_global());
+            self.meet(callee, self.image.global_arguments());
         }
         forget_for_subprogram(&mut state);
         clobber_arguments(&mut state);
+        if !self.calls[part].contains_key(&at) {
+            self.keep(&state);
+        }
         self.calls[part].insert(at, state.clone());
         if !self.image.is_inline(part) {
             state.set(0, Value::vague());
             self.meet(at + 1, state);
         } else if let Some(value) = self.returns[part] {
-            state.set(0, value);
-            self.meet(at + 1, state);
+            self.go_on_behind(at, state, value);
         }
+    }
+
+    fn go_on_behind(&mut self, call: usize, mut state: State, returned: Returned) {
+        state.set_returned(returned.value, returned.made_here, call);
+        self.meet(call + 1, state);
     }
 
     fn exit(&mut self, at: usize, value: Value) {
         let part = self.image.part_of(at);
         let value = if value.may_be_stack() { Value::vague() } else { value };
         let joined = match self.returns[part] {
-            Some(known) => known.join(value),
+            Some(known) => known.value.join(value),
             None => value,
         };
+        let joined = Returned { value: joined, made_here: self.image.is_made_by(part, joined) };
         if self.returns[part] == Some(joined) || !self.image.is_inline(part) {
             return;
         }
         self.returns[part] = Some(joined);
-        for (call, mut state) in self.calls[part].clone() {
-            state.set(0, joined);
-            self.meet(call + 1, state);
+        let calls = std::mem::take(&mut self.calls[part]);
+        for (&call, state) in &calls {
+            self.go_on_behind(call, state.clone(), joined);
         }
+        self.calls[part] = calls;
     }
 }

@@ -22,6 +22,7 @@ mod step;
 mod value;
 mod walk;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::code::Part;
@@ -29,7 +30,10 @@ use super::environment::Verifier;
 use super::references::References;
 use super::status::{Doubt, Reach};
 use crate::Insn;
+use crate::open::Map;
 use flow::Flow;
+use state::State;
+use value::{Known, Value};
 
 /// A program, and what the verifier knows from elsewhere.
 pub(crate) struct Image<'i> {
@@ -43,6 +47,13 @@ pub(crate) struct Image<'i> {
     pub verifier: Verifier,
     /// Whether loads of the context can give pointers that are never null.
     pub typed_context: bool,
+    /// Whether the verifier has bounds for numbers in the context.
+    pub bounded_context: bool,
+    /// Whether nothing says that arguments of global functions are pointers that can't be null.
+    pub plain_arguments: bool,
+    pub maps: &'i [Map],
+    /// Steps that may still be taken for the whole object.
+    pub patience: &'i Cell<usize>,
     pub content: &'i dyn Fn(u32, u64, u32) -> Content,
 }
 
@@ -73,7 +84,20 @@ impl Image<'_> {
 
     /// Whether calls of a part are followed with what the caller knows.
     fn is_inline(&self, part: usize) -> bool {
-        !self.global.get(part).copied().unwrap_or(false)
+        !(self.verifier.global_functions && self.global.get(part).copied().unwrap_or(false))
+    }
+
+    /// Whether a value was made by an instruction of a part, as its id says.
+    fn is_made_by(&self, part: usize, value: Value) -> bool {
+        let Some(made) = (value.id() as usize).checked_sub(1).filter(|&at| at < self.insns.len()) else {
+            return true;
+        };
+        self.part_of(made) == part
+    }
+
+    /// What a function finds that the verifier checks apart from its callers.
+    fn global_arguments(&self) -> State {
+        State::of_global(if self.plain_arguments { Known::Free } else { Known::PerhapsPointer })
     }
 }
 

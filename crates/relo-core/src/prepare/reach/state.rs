@@ -12,6 +12,9 @@ pub(crate) struct State {
     pub holds_own: bool,
 }
 
+/// Slots of one function of which something is known at a time: as many as the verifier has of 8 bytes.
+const SLOTS: usize = 64;
+
 /// Some bytes of the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
@@ -44,10 +47,10 @@ impl State {
     }
 
     /// The start of a function that the verifier checks apart from its callers: any arguments.
-    pub(crate) fn of_global() -> State {
+    pub(crate) fn of_global(known: Known) -> State {
         let mut state = State::new();
         for (number, register) in state.registers[1..6].iter_mut().enumerate() {
-            *register = Value::Scalar(Scalar::of_size(8, u32::MAX - number as u32));
+            *register = Value::Scalar(Scalar::of_size(8, u32::MAX - number as u32).with(known));
         }
         state
     }
@@ -110,6 +113,7 @@ impl State {
         // A frame has 512 bytes; what lies outside is refused.
         if let Some(value) = value
             && (-512..0).contains(&offset)
+            && self.stack.len() < SLOTS
         {
             let at = self.stack.partition_point(|slot| slot.offset < offset);
             self.stack.insert(at, Slot { offset, size, value });
@@ -168,27 +172,38 @@ impl State {
                 .all(|(a, b)| (a.offset, a.size) == (b.offset, b.size) && a.value.covers(&b.value))
     }
 
-    /// A value turned out to be null or not: so did its copies.
-    pub(crate) fn settle_null(&mut self, id: u32, null: bool) {
-        self.each(|value| {
-            if *value == Value::OrNull(id) {
-                *value = if null { Value::Const(0) } else { Value::Pointer };
-            }
-        });
+    /// A value is known better now, and so are its copies.
+    pub(crate) fn learn(&mut self, id: u32, better: Value) {
+        if id != 0 {
+            self.each(|value| value.learn(id, better));
+        }
     }
 
-    /// A number was compared: its copies are narrower too, and how much the verifier sees of that depends on its age.
-    pub(crate) fn narrow_copies(&mut self, id: u32, narrowed: Scalar) {
-        if id == 0 {
-            return;
+    /// Gives a number of a register an id, so that a copy of it that is about to be made is known as one.
+    pub(crate) fn mark_copied(&mut self, register: u8, id: u32) {
+        if let Value::Scalar(Scalar { id: 0, .. }) = self.get(register) {
+            let value = self.get(register).with_id(id);
+            self.set_new(register, value);
         }
-        self.each(|value| {
-            if let Value::Scalar(scalar) = value
-                && scalar.id == id
-            {
-                *value = Value::Scalar(Scalar { id, ..narrowed.with(Known::Vague) });
-            }
-        });
+    }
+
+    /// Whether an id is that of more than one value.
+    pub(crate) fn has_copies(&self, id: u32) -> bool {
+        let registers = self.registers[..10].iter();
+        let holders = registers.chain(self.stack.iter().map(|slot| &slot.value));
+        id != 0 && holders.filter(|value| value.id() == id).count() > 1
+    }
+
+    /// What a function gives back: a value made by it counts as made by the call.
+    pub(crate) fn set_returned(&mut self, value: Value, made_by_callee: bool, call: usize) {
+        if value.may_be_stack() {
+            // The verifier allows none.
+            self.set(0, Value::vague());
+        } else if made_by_callee {
+            self.set_new(0, value.with_id(call as u32 + 1));
+        } else {
+            self.set(0, value);
+        }
     }
 }
 

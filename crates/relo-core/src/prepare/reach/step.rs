@@ -1,6 +1,6 @@
 //! One instruction: what it does to what is known, and where it goes on.
 
-use super::arithmetic::Operation;
+use super::arithmetic::{Operation, sign_extended};
 use super::branch::{self, Split};
 use super::helper_result;
 use super::state::State;
@@ -24,8 +24,8 @@ pub(crate) enum Step {
     Anywhere(State),
     /// Nowhere: the end of a function, with what it returns.
     Exit(Value),
-    /// Nowhere: the code is broken here, and the verifier refuses it.
-    Broken,
+    /// Nowhere: an exception, or code that is broken, which the verifier refuses.
+    End,
 }
 
 /// Executes an instruction.
@@ -48,7 +48,7 @@ pub(crate) fn execute(image: &Image<'_>, at: usize, mut state: State) -> Step {
             state.set_new(insn.dst, value);
         }
         CLASS_ST | CLASS_STX => store(image, insn, &mut state, id),
-        _alu if insn.is_alu() => compute(insn, &mut state, id),
+        _alu if insn.is_alu() => compute(image.verifier, insn, &mut state, id),
         _jump => return flow(image, at, insn, state, id),
     }
     Step::At(at + 1, state)
@@ -60,18 +60,19 @@ fn flow(image: &Image<'_>, at: usize, insn: Insn, mut state: State, id: u32) -> 
         jump::CALL if insn.is_subprogram_call() => {
             match target_of(image, at as i64 + 1 + i64::from(insn.imm)) {
                 Some(callee) => Step::Call { callee, state },
-                None => Step::Broken,
+                None => Step::End,
             }
         }
+        jump::CALL if image.references.throws.contains(&at) => Step::End,
         jump::CALL => {
-            call(insn, &mut state, id);
+            call(image, insn, &mut state, id);
             Step::At(at + 1, state)
         }
         jump::ALWAYS if !insn.has_immediate_operand() => Step::Anywhere(state),
         operation => match insn.jump_target(at).and_then(|target| target_of(image, target)) {
             Some(target) if operation == jump::ALWAYS => Step::At(target, state),
-            Some(target) => Step::Split(target, branch::split(insn, state)),
-            None => Step::Broken,
+            Some(target) => Step::Split(target, branch::split(image.verifier, insn, state)),
+            None => Step::End,
         },
     }
 }
@@ -81,7 +82,7 @@ fn target_of(image: &Image<'_>, target: i64) -> Option<usize> {
 }
 
 /// What a 64-bit immediate load gives.
-fn immediate(image: &Image<'_>, at: usize) -> Value {
+pub(crate) fn immediate(image: &Image<'_>, at: usize) -> Value {
     let first = image.insns[at];
     let Some(second) = image.insns.get(at + 1) else {
         return Value::Any;
@@ -97,12 +98,13 @@ fn immediate(image: &Image<'_>, at: usize) -> Value {
             Some(start) => Value::Function(start as u32),
             None => Value::Any,
         },
-        Insn::PSEUDO_BTF_ID if image.verifier.symbols_not_null && image.references.memory.contains(&at) => {
+        Insn::PSEUDO_BTF_ID if image.verifier.memory_not_null && image.references.memory.contains(&at) => {
             Value::Pointer
         }
         Insn::PSEUDO_BTF_ID => Value::Scalar(Scalar::of_size(8, 0).with(Known::PerhapsPointer)),
         // A map itself is no memory that values could be read from.
-        _map => Value::vague(),
+        Insn::PSEUDO_MAP_IDX => Value::Map(first.imm as u32),
+        _unknown => Value::vague(),
     }
 }
 
@@ -120,15 +122,13 @@ fn load(image: &Image<'_>, insn: Insn, state: &State, id: u32) -> Value {
                 Content::Changes => Value::Scalar(Scalar::of_size(size, id)),
             }
         }
+        // What LSM hooks are given has bounds.
+        Value::Context if image.bounded_context => Value::vague(),
         Value::Context if size == 8 && image.typed_context => perhaps_pointer(id),
         Value::Context | Value::Pointer | Value::Variable { .. } => Value::Scalar(Scalar::of_size(size, id)),
         // What BTF says of a field may make it a pointer that can't be null.
-        Value::Const(_) | Value::Scalar(_) | Value::OrNull(_) | Value::Function(_) if size == 8 => {
-            perhaps_pointer(id)
-        }
-        Value::Const(_) | Value::Scalar(_) | Value::OrNull(_) | Value::Function(_) => {
-            Value::Scalar(Scalar::of_size(size, id))
-        }
+        _pointer if size == 8 => perhaps_pointer(id),
+        _pointer => Value::Scalar(Scalar::of_size(size, id)),
     };
     match value {
         Value::Const(value) if signed => {
@@ -136,7 +136,7 @@ fn load(image: &Image<'_>, insn: Insn, state: &State, id: u32) -> Value {
             Value::Const(((value << unused) as i64 >> unused) as u64)
         }
         Value::Any | Value::Const(_) => value,
-        _number if signed => Value::Scalar(Scalar::of_size(8, 0).with(Known::AnySign)),
+        number if signed => sign_extended(number, 8 * size as u8),
         value => value,
     }
 }
@@ -152,12 +152,18 @@ fn store(image: &Image<'_>, insn: Insn, state: &mut State, id: u32) {
     match to {
         Value::Stack(Some(at)) => {
             let at = at.saturating_add(i32::from(insn.off));
+            if insn.class() == CLASS_STX && size == 8 {
+                state.mark_copied(insn.src, id);
+            }
             let value = if atomic { None } else { stored(image.verifier, insn, state, at) };
             state.store(at, size, value);
         }
-        Value::Stack(None) | Value::Any => state.forget_stack(None),
+        Value::Stack(None) | Value::Any => {
+            state.forget_stack(None);
+            state.holds_own |= insn.class() == CLASS_STX && state.get(insn.src).may_be_stack();
+        }
         // No other pointer leads into the stack.
-        Value::Const(_) | Value::Scalar(_) | Value::OrNull(_) | Value::Pointer => {}
+        Value::Const(_) | Value::Scalar(_) | Value::OrNull(_) | Value::Pointer | Value::Map(_) => {}
         Value::Context | Value::Variable { .. } | Value::Function(_) => {}
     }
     if atomic {
@@ -209,35 +215,57 @@ fn cut(value: u64, size: u32) -> u64 {
     if size >= 8 { value } else { value & ((1 << (8 * size)) - 1) }
 }
 
-fn compute(insn: Insn, state: &mut State, id: u32) {
+fn compute(verifier: Verifier, insn: Insn, state: &mut State, id: u32) {
     let wide = insn.class() == CLASS_ALU64;
     let op = insn.operation();
-    let operand = if insn.has_immediate_operand() {
-        Value::Const(i64::from(insn.imm) as u64)
-    } else {
-        state.get(insn.src)
+    let before = state.get(insn.dst);
+    if op == alu::MOV && insn.off == 0 && !insn.has_immediate_operand() {
+        state.mark_copied(insn.src, id);
+    }
+    let operand = match insn.has_immediate_operand() {
+        true => Value::Const(i64::from(insn.imm) as u64),
+        false => state.get(insn.src),
     };
     let result = match op {
-        // Byte swaps and negations of constants are followed only by new verifiers.
-        alu::END => match insn.imm {
-            16 => Value::Scalar(Scalar::of_size(2, id)),
-            32 => Value::Scalar(Scalar::of_size(4, id)),
-            _all => Value::Scalar(Scalar::of_size(8, id)),
-        },
+        // Byte swaps and negations of what is known are followed only by new verifiers.
+        alu::END => swapped(before, insn.imm, id),
         alu::NEG => Value::vague(),
+        // A number minus itself, and the like: new verifiers know what comes of it.
+        alu::SUB | alu::XOR if !insn.has_immediate_operand() && insn.dst == insn.src => Value::vague(),
+        // New verifiers know how far copies are from each other.
+        alu::ADD | alu::SUB if matches!(before, Value::Scalar(_)) && state.has_copies(before.id()) => {
+            Value::vague()
+        }
         _binary => {
             let extend = if op == alu::MOV { insn.off as u8 } else { 0 };
-            Operation { op, wide, extend }.apply(state.get(insn.dst), operand)
+            Operation { op, wide, extend, exclusive_or: verifier.exclusive_or }.apply(before, operand)
         }
     };
-    let constant_swap = op == alu::END && matches!(state.get(insn.dst), Value::Const(_));
-    state.set(insn.dst, if constant_swap { Value::vague() } else { result });
+    state.set(insn.dst, result);
+}
+
+/// Bytes in another order; the number says how many bits.
+fn swapped(value: Value, bits: i32, id: u32) -> Value {
+    let bytes = match bits {
+        16 => 2,
+        32 => 4,
+        _all => 8,
+    };
+    match value {
+        Value::Scalar(scalar) if scalar.known == Known::Free && scalar.min == 0 && scalar.shift == 0 => {
+            let all = scalar.is_full() || scalar == Scalar { id: scalar.id, ..Scalar::of_size(bytes, 0) };
+            if all { Value::Scalar(Scalar::of_size(bytes, id)) } else { Value::vague() }
+        }
+        _known => Value::vague(),
+    }
 }
 
 /// A call of a helper or kfunc.
-fn call(insn: Insn, state: &mut State, id: u32) {
-    let with_callback = (1..6).any(|register| matches!(state.get(register), Value::Function(_)));
-    if with_callback {
+fn call(image: &Image<'_>, insn: Insn, state: &mut State, id: u32) {
+    let result =
+        if insn.src == 0 { helper_result::result(image, insn.imm, state, id) } else { perhaps_pointer(id) };
+    let passes_stack = (1..6).any(|register| state.get(register).may_be_stack());
+    if insn.src == 0 && helper_result::calls_back(insn.imm) && passes_stack {
         // The callback may write wherever its context leads.
         state.forget_stack(None);
         state.holds_own = true;
@@ -247,7 +275,6 @@ fn call(insn: Insn, state: &mut State, id: u32) {
             None => forget_what_arguments_reach(state),
         }
     }
-    let result = if insn.src == 0 { helper_result::result(insn.imm, id) } else { perhaps_pointer(id) };
     clobber_arguments(state);
     state.set_new(0, result);
 }

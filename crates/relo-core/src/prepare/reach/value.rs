@@ -9,10 +9,12 @@ pub(crate) enum Value {
     Const(u64),
     /// A number, or a pointer that is no pointer into the stack.
     Scalar(Scalar),
-    /// A pointer that a helper gave, or null. The number tells copies of one value from others.
-    OrNull(u32),
+    /// A pointer that a helper gave, or null.
+    OrNull(Nullable),
     /// A pointer that the verifier knows not to be null.
     Pointer,
+    /// A map, by its index.
+    Map(u32),
     /// The context that the program gets.
     Context,
     /// A place in the stack of the function at hand, in bytes from the frame pointer.
@@ -26,6 +28,28 @@ pub(crate) enum Value {
     },
     /// The address of a subprogram: its first instruction.
     Function(u32),
+}
+
+/// What a helper gives that gives a pointer or null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Nullable {
+    /// Tells copies of one value from others.
+    pub id: u32,
+    /// Whether the verifier, once it knows that it is not null, folds what asks again.
+    pub folds: bool,
+    /// Whether the verifier is known to take null for possible.
+    pub null: bool,
+}
+
+impl Nullable {
+    /// What it is where it turned out not to be null.
+    pub(crate) fn not_null(self) -> Value {
+        if self.folds {
+            return Value::Pointer;
+        }
+        let number = Scalar { min: 1, ..Scalar::of_size(8, self.id) };
+        Value::Scalar(number.with(Known::PerhapsPointer))
+    }
 }
 
 /// A number between bounds.
@@ -102,9 +126,14 @@ impl Value {
         matches!(self, Value::Any | Value::Stack(_))
     }
 
-    /// Whether the verifier folds comparisons of it with zero, because it can't be.
+    /// Whether verifiers fold comparisons of it with zero, because it can't be.
     pub(crate) fn is_not_null(&self) -> bool {
         matches!(self, Value::Pointer | Value::Variable { .. })
+    }
+
+    /// A callee's argument: pointers into the caller's stack lead nowhere into the callee's.
+    pub(crate) fn in_callee(self) -> Value {
+        if self.may_be_stack() { Value::vague() } else { self }
     }
 
     /// What is known where two paths meet.
@@ -131,8 +160,36 @@ impl Value {
     pub(crate) fn id(&self) -> u32 {
         match self {
             Value::Scalar(scalar) => scalar.id,
-            Value::OrNull(id) => *id,
+            Value::OrNull(nullable) => nullable.id,
             _single => 0,
+        }
+    }
+
+    /// Something is known better of the value with an id, and so of this one if it is a copy. Of numbers it depends on
+    /// the verifier's age how much it sees of that.
+    pub(crate) fn learn(&mut self, id: u32, better: Value) {
+        if id == 0 || self.id() != id {
+            return;
+        }
+        *self = match (*self, better) {
+            (Value::Scalar(_), Value::Scalar(better)) => {
+                Value::Scalar(Scalar { id, ..better.with(Known::Vague) })
+            }
+            (Value::Scalar(scalar), Value::Const(value)) => {
+                let exactly = Scalar { min: value, max: value, shift: 0, ..scalar };
+                Value::Scalar(exactly.with(Known::Vague))
+            }
+            (Value::Scalar(scalar), _pointer) => Value::Scalar(scalar.with(Known::Vague)),
+            (_pointer, better) => better,
+        };
+    }
+
+    /// The same with another id.
+    pub(crate) fn with_id(self, id: u32) -> Value {
+        match self {
+            Value::Scalar(scalar) => Value::Scalar(Scalar { id, ..scalar }),
+            Value::OrNull(nullable) => Value::OrNull(Nullable { id, ..nullable }),
+            single => single,
         }
     }
 }

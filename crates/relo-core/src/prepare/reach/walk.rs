@@ -1,18 +1,21 @@
 //! Single paths to poisoned instructions: a path on which every branch is open shows that the verifier gets there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
 
-use super::Image;
 use super::branch::{Split, Way};
 use super::flow::Flow;
 use super::state::{Slot, State};
-use super::step::{Step, clobber_arguments, execute, forget_for_subprogram};
-use super::value::{Known, Scalar, Value};
+use super::step::{Step, clobber_arguments, execute, forget_for_subprogram, immediate};
+use super::value::{Scalar, Value};
+use super::{Image, helper_result};
+use crate::Insn;
+use crate::prepare::opcode::jump;
 
 /// Instructions that may be executed for one program.
 const STEPS: usize = 400_000;
-/// Paths that may wait.
-const WAITING: usize = 20_000;
+/// Paths that may wait, and those that are remembered of all places.
+const PATHS: usize = 20_000;
 /// States that are remembered of one place.
 const REMEMBERED: usize = 64;
 /// Calls within calls, as the verifier allows.
@@ -36,10 +39,13 @@ pub(crate) fn walk(image: &Image<'_>, flow: &Flow, wanted: &[usize]) -> Walked {
         walked: Walked::default(),
         seen: BTreeMap::new(),
         waiting: VecDeque::new(),
-        left: STEPS,
+        remembered: 0,
+        left: STEPS.min(image.patience.get()),
         overflow: false,
     };
+    let before = walker.left;
     walker.run();
+    image.patience.set(image.patience.get() - (before - walker.left));
     walker.walked
 }
 
@@ -48,8 +54,8 @@ pub(crate) fn walk(image: &Image<'_>, flow: &Flow, wanted: &[usize]) -> Walked {
 struct Path {
     at: usize,
     state: State,
-    /// Callers, the innermost last.
-    frames: Vec<Frame>,
+    /// Callers, the innermost last; shared by the paths that part in a callee.
+    frames: Vec<Rc<Frame>>,
     /// The first branch of which it is not known whether the verifier goes this way.
     unsure: Option<usize>,
 }
@@ -65,13 +71,23 @@ struct Frame {
 
 impl Frame {
     /// What the caller knows behind the call.
-    fn after(self, value: Value) -> State {
+    fn after(&self, value: Value, made_by_callee: bool) -> State {
         let mut state = State::new();
-        state.set(0, if value.may_be_stack() { Value::vague() } else { value });
         state.registers[6..10].copy_from_slice(&self.registers);
-        state.stack = self.stack;
+        state.stack.clone_from(&self.stack);
         state.holds_own = self.holds_own;
+        state.set_returned(value, made_by_callee, self.behind - 1);
         state
+    }
+
+    fn holds(&self, id: u32) -> bool {
+        let values = self.registers.iter().chain(self.stack.iter().map(|slot| &slot.value));
+        values.into_iter().any(|value| value.id() == id)
+    }
+
+    fn learn(&mut self, id: u32, better: Value) {
+        let values = self.registers.iter_mut().chain(self.stack.iter_mut().map(|slot| &mut slot.value));
+        values.for_each(|value| value.learn(id, better));
     }
 }
 
@@ -84,6 +100,7 @@ struct Walker<'w, 'i> {
     /// By place where paths meet: those that came by.
     seen: BTreeMap<usize, Vec<Path>>,
     waiting: VecDeque<Path>,
+    remembered: usize,
     left: usize,
     overflow: bool,
 }
@@ -98,7 +115,7 @@ impl Walker<'_, '_> {
             let is_callback = self.image.exception_callback == Some(part);
             // Before 6.8 it is checked whether anybody can call it or not.
             if lazy != Some(true) || is_callback {
-                let mut path = Path::start(start, State::of_global());
+                let mut path = Path::start(start, self.image.global_arguments());
                 path.unsure = (lazy.is_none() && !is_callback).then_some(start);
                 self.wait(path);
             }
@@ -115,7 +132,7 @@ impl Walker<'_, '_> {
     }
 
     fn wait(&mut self, path: Path) {
-        if self.waiting.len() < WAITING {
+        if self.waiting.len() < PATHS {
             self.waiting.push_back(path);
         } else {
             self.overflow = true;
@@ -131,11 +148,10 @@ impl Walker<'_, '_> {
                 return Some(());
             }
             self.note(at, path.unsure);
+            self.callbacks(at, &path);
+            let compared = compared(self.image.insns[at], &path.state);
             match execute(self.image, at, path.state) {
-                Step::At(next, state) => {
-                    (path.at, path.state) = (next, state);
-                    self.callbacks(at, &path);
-                }
+                Step::At(next, state) => (path.at, path.state) = (next, state),
                 Step::Split(target, Split::One(taken, state)) => {
                     path.at = if taken { target } else { at + 1 };
                     path.state = state;
@@ -143,11 +159,11 @@ impl Walker<'_, '_> {
                 Step::Split(target, Split::Both(ways)) => {
                     let [taken, fall] = *ways;
                     let (frames, unsure) = (path.frames, path.unsure);
-                    let way = |to: usize, way: Way, frames: Vec<Frame>| Path {
-                        at: to,
-                        state: way.state,
-                        frames,
-                        unsure: unsure.or((!way.sure).then_some(at)),
+                    let way = |to: usize, way: Way, frames: Vec<Rc<Frame>>| {
+                        let unsure = unsure.or((!way.sure).then_some(at));
+                        let mut path = Path { at: to, state: way.state, frames, unsure };
+                        path.tell_callers(compared);
+                        path
                     };
                     self.wait(way(target, taken, frames.clone()));
                     self.wait(way(at + 1, fall, frames));
@@ -166,10 +182,13 @@ impl Walker<'_, '_> {
                     return Some(());
                 }
                 Step::Exit(value) => match path.frames.pop() {
-                    Some(frame) => (path.at, path.state) = (frame.behind, frame.after(value)),
+                    Some(frame) => {
+                        let made_by_callee = self.image.is_made_by(self.image.part_of(at), value);
+                        (path.at, path.state) = (frame.behind, frame.after(value, made_by_callee));
+                    }
                     None => return Some(()),
                 },
-                Step::Broken => return Some(()),
+                Step::End => return Some(()),
             }
         }
     }
@@ -193,7 +212,8 @@ impl Walker<'_, '_> {
         if seen.iter().any(|earlier| earlier.covers(path)) {
             return true;
         }
-        if seen.len() < REMEMBERED {
+        if seen.len() < REMEMBERED && self.remembered < PATHS {
+            self.remembered += 1;
             seen.push(path.clone());
         }
         false
@@ -202,7 +222,7 @@ impl Walker<'_, '_> {
     fn call(&mut self, at: usize, callee: usize, mut path: Path) -> Option<Path> {
         let part = self.image.part_of(callee);
         if !self.image.is_inline(part) {
-            let mut inner = Path::start(callee, State::of_global());
+            let mut inner = Path::start(callee, self.image.global_arguments());
             inner.unsure = path.unsure;
             self.wait(inner);
             forget_for_subprogram(&mut path.state);
@@ -217,35 +237,43 @@ impl Walker<'_, '_> {
         }
         let mut inner = State::new();
         for register in 1..6 {
-            let value = path.state.get(register);
-            inner.set(register, if value.may_be_stack() { Value::vague() } else { value });
+            inner.set(register, path.state.get(register).in_callee());
         }
         forget_for_subprogram(&mut path.state);
         let saved = &path.state.registers;
-        path.frames.push(Frame {
+        path.frames.push(Rc::new(Frame {
             behind: at + 1,
             registers: [saved[6], saved[7], saved[8], saved[9]],
             stack: path.state.stack,
             holds_own: path.state.holds_own,
-        });
+        }));
         path.state = inner;
         path.at = callee;
         Some(path)
     }
 
-    /// Callbacks that a helper just called may call: of a helper's arguments only their functions are known.
+    /// Callbacks that an instruction may call.
     fn callbacks(&mut self, at: usize, path: &Path) {
         let insn = self.image.insns[at];
+        // Who gets the address may call it, wherever that is.
         if insn.is_function_address()
-            && let Value::Function(start) = path.state.get(insn.dst)
+            && let Value::Function(start) = immediate(self.image, at)
         {
             let mut inner = Path::start(start as usize, State::new());
-            for register in 1..6 {
-                inner.state.set(register, Value::Scalar(Scalar::of_size(8, 0).with(Known::PerhapsPointer)));
-            }
-            // The helper that gets the address follows at once, as compilers arrange it.
-            inner.unsure = path.unsure;
+            inner.unsure = path.unsure.or(Some(at));
             self.wait(inner);
+        }
+        let is_call = insn.is_call() && !insn.is_subprogram_call();
+        if !is_call || (insn.src == 0 && !helper_result::calls_back(insn.imm)) {
+            return;
+        }
+        for register in 1..6 {
+            if let Value::Function(start) = path.state.get(register) {
+                let (state, sure) = helper_result::callback(insn, &path.state);
+                let mut inner = Path::start(start as usize, state);
+                inner.unsure = path.unsure.or((!sure).then_some(at));
+                self.wait(inner);
+            }
         }
     }
 
@@ -262,7 +290,26 @@ impl Walker<'_, '_> {
     }
 }
 
+/// Registers that a conditional jump compares, with the ids of what they hold.
+fn compared(insn: Insn, state: &State) -> [(u8, u32); 2] {
+    if !insn.is_jump() || insn.operation() == jump::CALL {
+        return [(0, 0); 2];
+    }
+    let src = if insn.has_immediate_operand() { 0 } else { state.get(insn.src).id() };
+    [(insn.dst, state.get(insn.dst).id()), (insn.src, src)]
+}
+
 impl Path {
+    /// What a comparison told of values that callers have as well.
+    fn tell_callers(&mut self, compared: [(u8, u32); 2]) {
+        for (register, id) in compared.into_iter().filter(|&(_, id)| id != 0) {
+            let better = self.state.get(register);
+            for frame in self.frames.iter_mut().filter(|frame| frame.holds(id)) {
+                Rc::make_mut(frame).learn(id, better);
+            }
+        }
+    }
+
     fn start(at: usize, state: State) -> Path {
         Path { at, state, frames: Vec::new(), unsure: None }
     }
