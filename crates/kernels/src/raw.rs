@@ -117,9 +117,9 @@ pub(crate) mod tests {
     #[test]
     fn the_largest_btf_that_can_be_walked() {
         let (small, large) = (make_btf(2), make_btf(5));
-        // Longer than the real one, but its second type is of no known kind.
+        // Longer than the real one, but its second type is of a kind that can't be: those to come are stepped over.
         let mut broken = make_btf(9);
-        broken[24 + 16 + 7] = 0x1f;
+        broken[24 + 16 + 7] = 0x7f;
         let mut strings = make_btf(9);
         *strings.last_mut().unwrap() = b'x';
         let cut = &make_btf(90)[..100];
