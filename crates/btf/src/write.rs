@@ -218,7 +218,17 @@ impl Builder {
         keep: impl Fn(u32) -> bool,
         map: impl Fn(TypeId) -> TypeId,
     ) -> Result<TypeId, Error> {
-        let name = ty.name()?;
+        self.copy_as(ty.name()?, ty, keep, map)
+    }
+
+    /// The same under another name, or under none.
+    pub fn copy_as(
+        &mut self,
+        name: &[u8],
+        ty: &Type<'_>,
+        keep: impl Fn(u32) -> bool,
+        map: impl Fn(TypeId) -> TypeId,
+    ) -> Result<TypeId, Error> {
         match ty.kind() {
             Kind::Struct | Kind::Union => {
                 let id = self.composite_bytes(ty.kind(), name, ty.size()?)?;

@@ -235,6 +235,13 @@ impl<'t> Target<'t> {
         &self.btfs
     }
 
+    /// Whether a type of a module is passed over, though it has a root's name and kind: vmlinux has one too.
+    pub(crate) fn is_hidden(&self, place: Candidate) -> Result<bool, btf::Error> {
+        let ty = self.btf(place).resolve(place.id)?;
+        let slot = self.wanted.slot_of(essential_name(ty.name()?));
+        Ok(place.btf != 0 && slot.is_some_and(|slot| self.found_in(0, slot, ty.kind()).next().is_some()))
+    }
+
     /// The types of one BTF with a wanted name and a kind that can stand for the root's.
     pub(crate) fn found_in(
         &self,

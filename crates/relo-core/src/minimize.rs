@@ -9,7 +9,7 @@ use crate::answer::Answers;
 use crate::patch::Patched;
 use crate::record::Relocation;
 use crate::used::UsedSet;
-use crate::written::{self, TypeIdMap, Written};
+use crate::written::{self, Merging, TypeIdMap, Written};
 use crate::{BpfObject, Candidate, Decision, Mode, ReloError, ReloKind, Target, TargetBtf, Wanted};
 
 /// How to minimize.
@@ -87,6 +87,17 @@ pub enum MinimizeError {
     /// The minimized BTF can't be written.
     #[error("writing the minimized BTF: {0}")]
     Write(btf::Error),
+    /// Modules can't be merged into one BTF: where vmlinux has a type of the same name, theirs would be found too.
+    #[error(
+        "relocation {relo} of {object} would find a module's type beside that of vmlinux in one BTF; minimize to split \
+         BTF instead"
+    )]
+    Merge {
+        /// The object's name.
+        object: String,
+        /// Index of the relocation.
+        relo: usize,
+    },
     /// The proof failed: this is a bug here, and no BTF is better than a wrong one.
     #[error(
         "relocation {relo} of {object} would be decided otherwise on the minimized BTF; please report this"
@@ -141,7 +152,15 @@ pub fn minimize_keeping(
         used.mark_kept(target, place)?;
     }
     let watched = BTreeMap::new();
-    let mut minimizer = Minimizer { target, objects, options, full, used, watched };
+    let mut minimizer = Minimizer {
+        target,
+        objects,
+        options,
+        full,
+        used,
+        watched,
+        merging: Merging { hide: true, share: true },
+    };
     minimizer.watch_errors()?;
     minimizer.run()
 }
@@ -168,6 +187,7 @@ struct Minimizer<'m> {
     used: UsedSet,
     /// Roots, by object, of which every decision has been watched, and the relocation that was the reason.
     watched: BTreeMap<(usize, TypeId), usize>,
+    merging: Merging,
 }
 
 impl Minimizer<'_> {
@@ -188,8 +208,8 @@ impl Minimizer<'_> {
 
     fn run(mut self) -> Result<MinCoreBtf, MinimizeError> {
         loop {
-            let written =
-                written::write(self.target, &self.used, self.options).map_err(MinimizeError::Write)?;
+            let written = written::write(self.target, &self.used, self.options, self.merging)
+                .map_err(MinimizeError::Write)?;
             let differences = self.compare(&written)?;
             let first =
                 differences.iter().enumerate().find_map(|(object, list)| Some((object, list.first()?.relo)));
@@ -209,9 +229,28 @@ impl Minimizer<'_> {
                 }
             }
             if !progress {
-                let object = self.objects[object].name().to_owned();
-                return Err(MinimizeError::Unsound { object, relo });
+                self.merge_otherwise(object, relo)?;
             }
+        }
+    }
+
+    /// Takes the next way to merge modules, where everything that a decision stood on is kept and it still changes.
+    fn merge_otherwise(&mut self, object: usize, relo: usize) -> Result<(), MinimizeError> {
+        let object = || self.objects[object].name().to_owned();
+        let mut merged = (1..self.target.btfs().len() as u32)
+            .flat_map(|btf| self.used.types_of(btf).map(move |(id, _)| Candidate { btf, id }))
+            .peekable();
+        if self.options.modules != ModuleTypes::Merge || merged.peek().is_none() {
+            return Err(MinimizeError::Unsound { object: object(), relo });
+        }
+        if std::mem::take(&mut self.merging.share) {
+            return Ok(());
+        }
+        let hides = |place| self.target.is_hidden(place).is_ok_and(|hidden| hidden);
+        match merged.any(hides) {
+            false => Err(MinimizeError::Unsound { object: object(), relo }),
+            true if std::mem::take(&mut self.merging.hide) => Ok(()),
+            true => Err(MinimizeError::Merge { object: object(), relo }),
         }
     }
 

@@ -30,14 +30,30 @@ pub(crate) struct Written {
     pub ids: Vec<TypeIdMap>,
 }
 
+/// How types of modules join those of vmlinux. The proof tells whether a way is sound.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Merging {
+    /// Types that libbpf does not look for in a module lose their names: under these they would be found in the one BTF.
+    pub hide: bool,
+    /// Of two types that are declared alike, the one of which more is kept stands for both.
+    pub share: bool,
+}
+
 /// Writes the used types of every BTF in the order of their ids, as bpftool does for one.
-pub(crate) fn write(target: &Target<'_>, used: &UsedSet, options: MinimizeOptions) -> Result<Written, Error> {
-    let mut writer = Writer { target, used, ids: vec![TypeIdMap::default(); target.btfs().len()] };
+///
+pub(crate) fn write(
+    target: &Target<'_>,
+    used: &UsedSet,
+    options: MinimizeOptions,
+    merging: Merging,
+) -> Result<Written, Error> {
+    let ids = vec![TypeIdMap::default(); target.btfs().len()];
+    let mut writer = Writer { target, used, merging, ids };
     let vmlinux = target.btfs()[0].btf;
     let order = options.order.unwrap_or(vmlinux.order());
     let mut builder = Builder::new(order).header_len(options.header_len);
     let places = writer.number(0, builder.next_id(), &[])?;
-    writer.copy(&mut builder, &places)?;
+    writer.copy(&mut builder, &places, false)?;
     let mut merged = places;
     let mut modules = Vec::new();
     let others = 1..target.btfs().len() as u32;
@@ -45,7 +61,7 @@ pub(crate) fn write(target: &Target<'_>, used: &UsedSet, options: MinimizeOption
         ModuleTypes::Merge => {
             for module in others {
                 let more = writer.number(module, builder.next_id(), &merged)?;
-                writer.copy(&mut builder, &more)?;
+                writer.copy(&mut builder, &more, merging.hide)?;
                 merged.extend(more);
             }
             Ok(Written { bytes: builder.finish()?, modules, ids: writer.ids })
@@ -56,7 +72,7 @@ pub(crate) fn write(target: &Target<'_>, used: &UsedSet, options: MinimizeOption
             for module in others {
                 let mut builder = Builder::split(&base);
                 let places = writer.number(module, builder.next_id(), &[])?;
-                writer.copy(&mut builder, &places)?;
+                writer.copy(&mut builder, &places, false)?;
                 modules.push(builder.finish()?);
             }
             Ok(Written { bytes, modules, ids: writer.ids })
@@ -67,6 +83,7 @@ pub(crate) fn write(target: &Target<'_>, used: &UsedSet, options: MinimizeOption
 struct Writer<'w> {
     target: &'w Target<'w>,
     used: &'w UsedSet,
+    merging: Merging,
     ids: Vec<TypeIdMap>,
 }
 
@@ -91,7 +108,7 @@ impl<'w> Writer<'w> {
         Ok(places)
     }
 
-    fn copy(&self, builder: &mut Builder, places: &[Candidate]) -> Result<(), Error> {
+    fn copy(&self, builder: &mut Builder, places: &[Candidate], hide: bool) -> Result<(), Error> {
         for &place in places {
             let members = self.used.members_of(place);
             // What is not kept becomes void: the target of a pointer that nobody follows.
@@ -99,7 +116,9 @@ impl<'w> Writer<'w> {
                 let place = self.target.place(place.btf, old);
                 self.ids[place.btf as usize].find(place.id).unwrap_or(TypeId::VOID)
             };
-            builder.copy(&self.resolve(place)?, |index| members.contains(&index), map)?;
+            let ty = self.resolve(place)?;
+            let name = if hide && self.target.is_hidden(place)? { b"" } else { ty.name()? };
+            builder.copy_as(name, &ty, |index| members.contains(&index), map)?;
         }
         Ok(())
     }
@@ -129,14 +148,21 @@ impl<'w> Writer<'w> {
         if a == b || !assumed.insert((a, b)) {
             return Ok(true);
         }
-        if (self.used.has(a), self.used.has(b)) != (true, true) {
-            return Ok(!self.used.has(a) && !self.used.has(b));
+        match (self.used.has(a), self.used.has(b)) {
+            (true, true) => {}
+            (false, there) => return Ok(!there || self.merging.share),
+            (true, false) => return Ok(false),
         }
         let (left, right) = (self.resolve(a)?, self.resolve(b)?);
         if left.kind() != right.kind() || left.name()? != right.name()? {
             return Ok(false);
         }
-        let (left, right) = (self.content(a, &left)?, self.content(b, &right)?);
+        let (ours, theirs) = (self.used.members_of(a), self.used.members_of(b));
+        let mut contents = (self.content(&left, ours)?, self.content(&right, theirs)?);
+        if self.merging.share && ours != theirs && ours.is_subset(theirs) && declared_alike(&left, &right)? {
+            contents.1 = self.content(&right, ours)?;
+        }
+        let (left, right) = contents;
         if left.words != right.words || left.names != right.names || left.refers.len() != right.refers.len() {
             return Ok(false);
         }
@@ -148,8 +174,8 @@ impl<'w> Writer<'w> {
         Ok(true)
     }
 
-    /// What a kept type holds besides kind and name.
-    fn content<'t>(&self, place: Candidate, ty: &Type<'t>) -> Result<Content<'t>, Error> {
+    /// What a type holds besides kind and name, of its members those that are kept.
+    fn content<'t>(&self, ty: &Type<'t>, members: &BTreeSet<u32>) -> Result<Content<'t>, Error> {
         let mut content = Content::default();
         match ty.kind() {
             Kind::Int => {
@@ -167,7 +193,7 @@ impl<'w> Writer<'w> {
             }
             Kind::Struct | Kind::Union => {
                 content.words.push(ty.size()?);
-                for &index in self.used.members_of(place) {
+                for &index in members {
                     let member = ty.member(index)?;
                     content.words.extend([member.bit_offset, u32::from(member.bitfield_size)]);
                     content.names.push(ty.string(member.name)?);
@@ -190,13 +216,42 @@ impl<'w> Writer<'w> {
                     content.refers.push(param.type_id);
                 }
             }
-            // Nothing that relocations use: two of them are never taken for one.
-            Kind::Void | Kind::Func | Kind::Var | Kind::Datasec | Kind::DeclTag | Kind::Unknown(_) => {
-                content.words.extend([place.btf, place.id.0]);
+            Kind::Func | Kind::Var => {
+                content.words.push(ty.linkage()?);
+                content.refers.push(ty.target()?);
             }
+            Kind::DeclTag => {
+                content.words.push(ty.component()?.unwrap_or(u32::MAX));
+                content.refers.push(ty.target()?);
+            }
+            Kind::Datasec => {
+                content.words.push(ty.size()?);
+                for index in 0..ty.len() {
+                    let var = ty.var_section(index)?;
+                    content.words.extend([var.offset, var.size]);
+                    content.refers.push(var.type_id);
+                }
+            }
+            // Void is never kept, and of an unknown kind nothing is written but that it was there.
+            Kind::Void | Kind::Unknown(_) => {}
         }
         Ok(content)
     }
+}
+
+/// Whether two structs or unions have the same members, their types apart.
+fn declared_alike(left: &Type<'_>, right: &Type<'_>) -> Result<bool, Error> {
+    if left.len() != right.len() || left.size()? != right.size()? {
+        return Ok(false);
+    }
+    for index in 0..left.len() {
+        let (ours, theirs) = (left.member(index)?, right.member(index)?);
+        let place = |member: &btf::Member| (member.bit_offset, member.bitfield_size);
+        if place(&ours) != place(&theirs) || left.string(ours.name)? != right.string(theirs.name)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[derive(Default)]
