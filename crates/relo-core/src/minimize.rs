@@ -165,8 +165,16 @@ pub fn minimize_keeping(
     minimizer.run()
 }
 
-/// What a relocation came to on one BTF: the decision and its instruction, or why libbpf refuses the object.
-type Verdict = Result<(Decision, Patched), ReloError>;
+/// What a relocation came to on one BTF, or why libbpf refuses the object.
+type Verdict = Result<Settled, ReloError>;
+
+#[derive(Debug, Clone, PartialEq)]
+struct Settled {
+    decision: Decision,
+    insn: Patched,
+    /// Whether any type matched: a size of 0 can be that of a type, or of none.
+    matched: bool,
+}
 
 fn verdicts(object: &BpfObject, answers: &mut Answers<'_>) -> Vec<Verdict> {
     let mut relocation = Relocation::new(object);
@@ -174,7 +182,8 @@ fn verdicts(object: &BpfObject, answers: &mut Answers<'_>) -> Vec<Verdict> {
         let step = relocation.step(index, answers, None);
         let insn = step.after.as_ref().map_err(Clone::clone)?;
         let resolved = step.resolved().ok_or(ReloError::TooComplex)?;
-        Ok((resolved.decision, *insn))
+        let matched = !resolved.matches.is_empty();
+        Ok(Settled { decision: resolved.decision, insn: *insn, matched })
     };
     (0..object.relos().len()).map(verdict).collect()
 }
@@ -243,15 +252,18 @@ impl Minimizer<'_> {
         if self.options.modules != ModuleTypes::Merge || merged.peek().is_none() {
             return Err(MinimizeError::Unsound { object: object(), relo });
         }
-        if std::mem::take(&mut self.merging.share) {
-            return Ok(());
-        }
         let hides = |place| self.target.is_hidden(place).is_ok_and(|hidden| hidden);
-        match merged.any(hides) {
-            false => Err(MinimizeError::Unsound { object: object(), relo }),
-            true if std::mem::take(&mut self.merging.hide) => Ok(()),
-            true => Err(MinimizeError::Merge { object: object(), relo }),
-        }
+        self.merging = match self.merging {
+            Merging { hide: true, share } => Merging { hide: false, share },
+            Merging { hide: false, share: true } => Merging { hide: true, share: false },
+            Merging { hide: false, share: false } if merged.any(hides) => {
+                return Err(MinimizeError::Merge { object: object(), relo });
+            }
+            Merging { hide: false, share: false } => {
+                return Err(MinimizeError::Unsound { object: object(), relo });
+            }
+        };
+        Ok(())
     }
 
     /// Keeps the `long` of the kernel where readers of the minimized BTF would take pointers for another size.
@@ -298,8 +310,8 @@ impl Minimizer<'_> {
             differ
                 .map(|(relo, (full, min))| Difference {
                     relo,
-                    full: full.clone().map(|(decision, _)| decision),
-                    minimized: min.map(|(decision, _)| decision),
+                    full: full.clone().map(|settled| settled.decision),
+                    minimized: min.map(|settled| settled.decision),
                 })
                 .collect()
         };
@@ -335,9 +347,7 @@ fn kind_of(object: &BpfObject, relo: usize) -> Option<ReloKind> {
 fn same(full: &Verdict, min: &Verdict, kind: Option<ReloKind>) -> bool {
     match (full, min) {
         // Ids differ by design; whether there is one does not.
-        (Ok((full, _)), Ok((min, _))) if kind == Some(ReloKind::TargetTypeId) => {
-            (full.target == 0) == (min.target == 0)
-        }
+        (Ok(full), Ok(min)) if kind == Some(ReloKind::TargetTypeId) => full.matched == min.matched,
         (Ok(full), Ok(min)) => full == min,
         (Err(full), Err(min)) => full.code() == min.code(),
         (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
