@@ -6,6 +6,58 @@
 //! what its objects use ([`minimize`]) with the proof that no decision changed.
 //!
 //! "Local" is the type information of the BPF object, "target" that of a kernel.
+//!
+//! What every relocation resolves to on a kernel, and why not:
+//!
+//! ```no_run
+//! use relo_core::{BpfObject, Mode, Outcome, Target, Wanted, relocate};
+//!
+//! let object = BpfObject::parse("opensnoop.bpf.o", &std::fs::read("opensnoop.bpf.o")?)?;
+//! let kernel = btf::Btf::parse(std::fs::read("vmlinux.btf")?)?;
+//! let wanted = Wanted::new([&object]);
+//! let target = Target::new(&kernel, &[], &wanted)?;
+//! for record in relocate(&object, &target, Mode::Correct) {
+//!     match (&record.outcome, &record.reason) {
+//!         (Outcome::Error(error), _) => println!("libbpf refuses the object: {error}"),
+//!         (outcome, Some(reason)) => println!("{}: {reason}", outcome.name()),
+//!         (outcome, None) => println!("{}", outcome.name()),
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The kernel's BTF reduced to what two objects use. It is there only if the proof held:
+//!
+//! ```no_run
+//! use relo_core::{BpfObject, MinimizeOptions, minimize};
+//!
+//! let open = |path: &str| Ok::<_, Box<dyn std::error::Error>>(BpfObject::parse(path, &std::fs::read(path)?)?);
+//! let objects = [open("opensnoop.bpf.o")?, open("execsnoop.bpf.o")?];
+//! let kernel = btf::Btf::parse(std::fs::read("vmlinux.btf")?)?;
+//! let made = minimize(&kernel, &objects.each_ref(), MinimizeOptions::default())?;
+//! for (object, proof) in objects.iter().zip(&made.proofs) {
+//!     println!("{}: {} relocations, decided as on the full BTF", object.name(), proof.relocations);
+//! }
+//! std::fs::write("min.btf", made.bytes)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! How each program would end, without a kernel:
+//!
+//! ```no_run
+//! use relo_core::{BpfObject, Environment, OpenObject, Target, Wanted, prepare};
+//!
+//! let bytes = std::fs::read("opensnoop.bpf.o")?;
+//! let object = BpfObject::parse("opensnoop.bpf.o", &bytes)?;
+//! let open = OpenObject::open(&object, &bytes)?;
+//! let kernel = btf::Btf::parse(std::fs::read("vmlinux.btf")?)?;
+//! let wanted = Wanted::new([&object]);
+//! let target = Target::new(&kernel, &[], &wanted)?;
+//! for program in &prepare(&open, &target, &Environment::default()).programs {
+//!     println!("{}: {}", program.name, program.status);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod access;
