@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::header::Header;
 use crate::layout::{self, Frame, Shapes};
+use crate::places::{Offsets, Places, Section};
 use crate::size::{PointerSize, Pointers};
 use crate::types::Type;
 use crate::{ByteOrder, Error, ErrorKind, Kind, StrOff, TypeId};
@@ -17,8 +18,8 @@ pub(crate) const TYPE_LEN: usize = 12;
 pub struct Btf<'d> {
     data: Cow<'d, [u8]>,
     header: Header,
-    /// Where each own type starts, in bytes from the start of the data.
-    offsets: Vec<u32>,
+    /// Where each own type starts.
+    offsets: Offsets<'d>,
     base: Option<Arc<Btf<'d>>>,
     first_id: u32,
     first_str: u32,
@@ -87,14 +88,46 @@ impl<'d> Btf<'d> {
         let walk =
             Walk { data: &data, header: &header, base: base.as_deref(), first_id, first_str, pointers };
         let (offsets, pointers, shapes) = walk.run(see)?;
+        let offsets = Offsets::All(offsets);
         Ok(Btf { data, header, offsets, base, first_id, first_str, pointers, shapes })
+    }
+
+    /// Reads a BTF of which it is known where its types start: nothing is passed over, only the header is read.
+    ///
+    /// Places of another BTF give wrong types or errors, never a panic; that they are of this one is the caller's to know.
+    pub fn with_places(data: impl Into<Cow<'d, [u8]>>, places: Places<'d>) -> Result<Btf<'d>, Error> {
+        let data = data.into();
+        let header = Header::parse(&data)?;
+        check_strings(&data, &header, false)?;
+        let (long, types) = (places.long(), header.types.clone());
+        let too_many = places.count() as usize > types.len() / TYPE_LEN || u32::try_from(types.end).is_err();
+        if too_many {
+            return Err(ErrorKind::TooManyTypes.at(types.start));
+        }
+        let (offsets, pointers, shapes) = (Offsets::Some(places), Pointers::default(), Shapes::new());
+        let mut btf = Btf { data, header, offsets, base: None, first_id: 1, first_str: 0, pointers, shapes };
+        if let Some(long) = long {
+            let ty = btf.resolve(long)?;
+            let mut pointers = Pointers::default();
+            if ty.kind() == Kind::Int {
+                pointers.look_at(long, ty.name()?, ty.size()?);
+            }
+            if pointers.long.is_none() {
+                return Err(
+                    ErrorKind::WrongKind { id: long, found: ty.kind(), wanted: "long" }.at(ty.offset())
+                );
+            }
+            btf.pointers = pointers;
+        }
+        Ok(btf)
     }
 
     /// Takes the bytes into the value, so that it no longer borrows them.
     pub fn into_owned(self) -> Btf<'static> {
         let base = self.base.map(|base| Arc::new(Arc::unwrap_or_clone(base).into_owned()));
         let data = Cow::Owned(self.data.into_owned());
-        let Btf { header, offsets, first_id, first_str, pointers, shapes, .. } = self;
+        let Btf { header, first_id, first_str, pointers, shapes, .. } = self;
+        let offsets = self.offsets.into_owned();
         Btf { data, header, offsets, base, first_id, first_str, pointers, shapes }
     }
 
@@ -120,7 +153,7 @@ impl<'d> Btf<'d> {
 
     /// The number of types with void and the base's: one more than the highest id (libbpf: `btf__type_cnt`).
     pub fn type_count(&self) -> u32 {
-        self.first_id + self.offsets.len() as u32
+        self.first_id + self.offsets.count() as u32
     }
 
     /// The first id that is not the base's.
@@ -132,7 +165,7 @@ impl<'d> Btf<'d> {
     pub fn own_ids(&self) -> impl ExactSizeIterator<Item = TypeId> + DoubleEndedIterator + use<> {
         // A range of u32 has no exact size on every platform; a range of u32 mapped from usize does.
         let first = self.first_id;
-        (0..self.offsets.len()).map(move |index| TypeId(first + index as u32))
+        (0..self.offsets.count()).map(move |index| TypeId(first + index as u32))
     }
 
     /// The size of a pointer, where the BTF tells it: the size of its `long` (libbpf: `determine_ptr_size`).
@@ -159,8 +192,8 @@ impl<'d> Btf<'d> {
     #[inline]
     pub fn resolve(&self, id: TypeId) -> Result<Type<'_>, Error> {
         if id.0 >= self.first_id {
-            match self.offsets.get((id.0 - self.first_id) as usize) {
-                Some(&offset) => Ok(Type::read(self, id, offset as usize)),
+            match self.offset_of(id) {
+                Some(offset) => Ok(Type::read(self, id, offset as usize)),
                 None => Err(ErrorKind::NoSuchType(id).at(self.header.types.start)),
             }
         } else if id == TypeId::VOID {
@@ -208,8 +241,21 @@ impl<'d> Btf<'d> {
     }
 
     /// Where a type's own bytes start, in bytes from the start of the data; None for void and the base's types.
+    #[inline]
     pub fn offset_of(&self, id: TypeId) -> Option<u32> {
-        self.offsets.get(id.0.checked_sub(self.first_id)? as usize).copied()
+        self.offsets.get(id.0.checked_sub(self.first_id)? as usize, || Section {
+            data: &self.data,
+            start: self.header.types.start,
+            end: self.header.types.end,
+            order: self.header.order,
+        })
+    }
+
+    /// Whether there are types of kinds that this library does not know, described or not.
+    pub(crate) fn has_unknown_kinds(&self) -> bool {
+        let unknown =
+            |id| self.resolve(id).is_ok_and(|ty| matches!(ty.kind(), Kind::Unknown(_) | Kind::Void));
+        !self.shapes.is_empty() || self.own_ids().any(unknown)
     }
 }
 
