@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// a copy and a fault for every 4 KiB.
 const WORTH_MAPPING: u64 = 128 << 10;
 
+/// The same for bytes that stay, where what is read needs pages of its own.
+const WORTH_KEEPING_MAPPED: u64 = 8 << 10;
+
 /// Up to here all pages are mapped at once, which is cheaper than a fault for every few.
 const WORTH_POPULATING: u64 = 64 << 20;
 
@@ -33,11 +36,23 @@ impl FileBytes {
     ///
     /// Pipes and files of /proc and /sys, which have no size, are read.
     pub fn of(file: File, limit: u64) -> io::Result<FileBytes> {
+        FileBytes::mapped_from(WORTH_MAPPING, file, limit)
+    }
+
+    /// The bytes of a file for as long as the program runs.
+    pub fn forever(file: File, limit: u64) -> io::Result<&'static [u8]> {
+        Ok(match FileBytes::mapped_from(WORTH_KEEPING_MAPPED, file, limit)?.0 {
+            Kind::Mapped(mapped) => Box::leak(Box::new(mapped)),
+            Kind::Read(bytes) => bytes.leak(),
+        })
+    }
+
+    fn mapped_from(worth: u64, file: File, limit: u64) -> io::Result<FileBytes> {
         let metadata = file.metadata()?;
         if metadata.len() > limit {
             return Err(too_large(limit));
         }
-        if metadata.is_file() && metadata.len() >= WORTH_MAPPING {
+        if metadata.is_file() && metadata.len() >= worth {
             return map(&file).map(|mapped| FileBytes(Kind::Mapped(Arc::new(mapped))));
         }
         if metadata.is_file() && metadata.len() > 0 {
@@ -143,6 +158,18 @@ mod tests {
         check(11, 10, None);
         check(WORTH_MAPPING as usize, 1 << 20, Some(true));
         check(2 << 20, 1 << 20, None);
+    }
+
+    #[test]
+    fn bytes_that_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        for len in [0, 1, WORTH_KEEPING_MAPPED as usize, 3 * WORTH_KEEPING_MAPPED as usize + 1] {
+            let path = folder.path().join("file");
+            std::fs::write(&path, vec![7; len]).unwrap();
+            let bytes = FileBytes::forever(File::open(&path).unwrap(), 1 << 20).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(bytes, vec![7; len]);
+        }
     }
 
     #[test]

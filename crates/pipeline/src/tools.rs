@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod diff;
 pub mod dump;
+pub mod kernel;
 pub mod min_core_btf;
 pub mod objects;
 pub mod prepare;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::outcome::Code;
 
+pub use kernel::Kernel;
 pub use objects::Objects;
 pub use relo_core::{Keep, KernelVersion, Mode};
 pub use target::TargetFiles;

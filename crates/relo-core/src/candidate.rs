@@ -28,8 +28,10 @@ pub struct Candidate {
 /// The essential names of all roots of some objects: what one pass over a target has to look for.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// Only looked up, never iterated.
-    names: FxHashMap<Vec<u8>, u32>,
+    /// By slot.
+    list: Vec<Box<[u8]>>,
+    /// The slot of each; only looked up, never iterated.
+    names: FxHashMap<Box<[u8]>, u32>,
     beginnings: Beginnings,
     /// The kinds of the roots, a bit each; no kind of a root has a number above 31.
     kinds: u32,
@@ -52,8 +54,19 @@ impl Wanted {
         self.kinds |= if kind.is_any_enum() { bit(Kind::Enum) | bit(Kind::Enum64) } else { bit(kind) };
         if !self.names.contains_key(essential) {
             self.beginnings.add(essential);
-            self.names.insert(essential.to_vec(), self.names.len() as u32);
+            self.names.insert(essential.into(), self.names.len() as u32);
+            self.list.push(essential.into());
         }
+    }
+
+    /// The essential names that are searched for, each with its slot, in the order of the slots.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = (usize, &[u8])> {
+        self.list.iter().map(|name| &name[..]).enumerate()
+    }
+
+    /// The kinds of the roots, a bit each. Who keeps a table of names must have the types of these kinds in it.
+    pub fn kinds(&self) -> u32 {
+        self.kinds
     }
 
     /// Whether a root is of this kind; the names of all other types are not even looked at.
@@ -99,13 +112,21 @@ impl Wanted {
 pub struct Candidates(Vec<Vec<(Kind, TypeId)>>);
 
 impl Candidates {
-    fn new(wanted: &Wanted) -> Candidates {
+    pub(crate) fn new(wanted: &Wanted) -> Candidates {
         Candidates(vec![Vec::new(); wanted.names.len()])
     }
 
+    /// Adds a type whose essential name is that of the slot; ascending by id within each slot.
+    pub(crate) fn push(&mut self, slot: usize, kind: Kind, id: TypeId) {
+        self.0[slot].push((kind, id));
+    }
+
     fn look_at(&mut self, wanted: &Wanted, id: TypeId, kind: Kind, name: &[u8]) {
-        if let Some(slot) = wanted.slot_of(essential_name(name)).filter(|_| !name.is_empty()) {
-            self.0[slot].push((kind, id));
+        // Hardly any name has a flavor, and looking for one takes longer than this.
+        let may_have_flavor = name.windows(3).any(|place| place == b"___");
+        let essential = if may_have_flavor { essential_name(name) } else { name };
+        if let Some(slot) = wanted.slot_of(essential).filter(|_| !name.is_empty()) {
+            self.push(slot, kind, id);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A BPF object: opened once, relocated against as many targets as there are.
 
+use std::borrow::Cow;
+
 use btf::{Btf, BtfExt, ByteOrder, CoreRelo, PointerSize};
 use object::{Architecture, Endianness, Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
 
@@ -28,7 +30,7 @@ pub struct BpfObject {
 #[derive(Debug, Clone)]
 pub(crate) struct Section {
     pub name: String,
-    pub code: Vec<u8>,
+    pub code: Cow<'static, [u8]>,
 }
 
 /// A program or subprogram: a function symbol of an executable section.
@@ -61,8 +63,21 @@ pub struct ObjectRelo {
 }
 
 impl BpfObject {
-    /// Opens an object; `name` is what records and messages call it.
+    /// Opens an object; `name` is what records and messages call it. What is needed of the bytes is copied.
     pub fn parse(name: impl Into<String>, data: &[u8]) -> Result<BpfObject, ObjectError> {
+        Self::read(name.into(), data, |part| Cow::Owned(part.to_vec()))
+    }
+
+    /// The same without a copy, for bytes that stay where they are as long as the program runs.
+    pub fn parse_static(name: impl Into<String>, data: &'static [u8]) -> Result<BpfObject, ObjectError> {
+        Self::read(name.into(), data, Cow::Borrowed)
+    }
+
+    fn read<'f>(
+        name: String,
+        data: &'f [u8],
+        keep: impl Fn(&'f [u8]) -> Cow<'static, [u8]>,
+    ) -> Result<BpfObject, ObjectError> {
         let file = ElfFile::parse(data).map_err(broken)?;
         check_machine(&file, data)?;
         let order = match file.endianness() {
@@ -70,20 +85,20 @@ impl BpfObject {
             Endianness::Big => ByteOrder::Big,
         };
         let btf = section_data(&file, ".BTF")?.ok_or(ObjectError::NoBtf)?;
-        let btf = Btf::parse(btf.to_vec()).map_err(|error| ObjectError::Btf { section: ".BTF", error })?;
+        let btf = Btf::parse(keep(btf)).map_err(|error| ObjectError::Btf { section: ".BTF", error })?;
         let ext = match section_data(&file, ".BTF.ext")? {
             Some(data) => {
                 BtfExt::parse(data).map_err(|error| ObjectError::Btf { section: ".BTF.ext", error })?
             }
             None => BtfExt { sections: Vec::new() },
         };
-        let (sections, programs) = read_code(&file)?;
+        let (sections, programs) = read_code(&file, keep)?;
         // libbpf's loader takes 8 bytes for every BPF object, whatever its BTF says of `long`.
         let btf = btf.with_pointer_size(PointerSize::Eight);
         let relos = ext.sections.iter().flat_map(|part| part.relos.iter().copied());
         let (questions, asked) = Questions::read(&btf, order, relos);
         let mut object = BpfObject {
-            name: name.into(),
+            name,
             order,
             btf,
             sections,
@@ -226,7 +241,10 @@ fn section_data<'f>(file: &ElfFile<'f>, name: &str) -> Result<Option<&'f [u8]>, 
     }
 }
 
-fn read_code(file: &ElfFile<'_>) -> Result<(Vec<Section>, Vec<Program>), ObjectError> {
+fn read_code<'f>(
+    file: &ElfFile<'f>,
+    keep: impl Fn(&'f [u8]) -> Cow<'static, [u8]>,
+) -> Result<(Vec<Section>, Vec<Program>), ObjectError> {
     let mut sections = Vec::new();
     // For each section of the file its place among those with code.
     let mut places = vec![None; file.elf_section_table().len()];
@@ -235,7 +253,7 @@ fn read_code(file: &ElfFile<'_>) -> Result<(Vec<Section>, Vec<Program>), ObjectE
         if sh_flags.contains(elf::SHF_EXECINSTR) {
             places[section.index().0] = Some(sections.len());
             let name = section.name().map_err(broken)?.to_owned();
-            sections.push(Section { name, code: section.data().map_err(broken)?.to_vec() });
+            sections.push(Section { name, code: keep(section.data().map_err(broken)?) });
         }
     }
     let mut programs = Vec::new();

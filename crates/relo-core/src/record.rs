@@ -117,7 +117,7 @@ impl Step<'_> {
 
 impl<'r> Relocation<'r> {
     pub(crate) fn new(object: &'r BpfObject) -> Relocation<'r> {
-        let code = || object.sections().iter().map(|section| section.code.clone()).collect();
+        let code = || object.sections().iter().map(|section| section.code.to_vec()).collect();
         Relocation {
             object,
             candidates: vec![None; object.questions().roots.len()],

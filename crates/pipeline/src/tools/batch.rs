@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kernels::Input;
 use rayon::prelude::*;
 use relo_core::{
     BpfObject, MinCoreBtf, MinimizeOptions, Mode, Target, Wanted, minimize_target, relocate_all,
@@ -11,7 +10,7 @@ use relo_core::{
 
 use crate::outcome::Code;
 use crate::records;
-use crate::tools::{Objects, ToolError, Voice, put_file};
+use crate::tools::{Kernel, Objects, ToolError, Voice, put_file};
 
 /// What to minimize.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +32,7 @@ pub struct Options {
 }
 
 /// A kernel's BTF and the name of its results.
-struct Kernel {
+struct Named {
     path: PathBuf,
     name: PathBuf,
 }
@@ -47,7 +46,7 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
     let (refs, wanted) = (objects.refs(), Wanted::new(&objects.good));
     let work = Work { options, objects: &refs, wanted: &wanted };
     let (full, small) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let one = |kernel: &Kernel| {
+    let one = |kernel: &Named| {
         let sizes = work.one(kernel)?;
         full.fetch_add(sizes.0, Ordering::Relaxed);
         small.fetch_add(sizes.1, Ordering::Relaxed);
@@ -80,24 +79,23 @@ struct Work<'w> {
 
 impl Work<'_> {
     /// One kernel from its file to its results; gives the sizes before and after.
-    fn one(&self, kernel: &Kernel) -> Result<(usize, usize), ToolError> {
-        let input = kernels::input::read(&kernel.path)?;
+    fn one(&self, kernel: &Named) -> Result<(usize, usize), ToolError> {
+        let input = Kernel::read(&kernel.path)?;
         if input.is_split() {
-            return Err(ToolError::engine(&input.name, "split BTF: a module's can't be minimized alone"));
+            return Err(ToolError::engine(input.name(), "split BTF: a module's can't be minimized alone"));
         }
-        let wrong = |error| ToolError::btf(&input.name, error);
-        let (btf, candidates) = self.wanted.parse(&input.btf[..]).map_err(wrong)?;
+        let (btf, candidates) = input.parse(self.wanted)?;
         let target = Target::with_candidates(&btf, candidates, &[], self.wanted)
-            .map_err(|error| ToolError::engine(&input.name, error))?;
+            .map_err(|error| ToolError::engine(input.name(), error))?;
         let mut small = 0;
         if self.options.each {
             for object in self.objects {
                 let path = Path::new(&kernel.name).join(object.name()).with_extension("btf");
-                small += self.write(&input, &path, &self.minimize(&input, &target, &[object])?.bytes)?;
+                small += self.write(&path, &self.minimize(&input, &target, &[object])?.bytes)?;
             }
         } else if !self.options.only_records {
             let made = self.minimize(&input, &target, self.objects)?;
-            small = self.write(&input, &with_suffix(&kernel.name, "btf"), &made.bytes)?;
+            small = self.write(&with_suffix(&kernel.name, "btf"), &made.bytes)?;
         }
         if self.options.records || self.options.only_records {
             let all = relocate_all(self.objects, &target, Mode::default());
@@ -105,22 +103,22 @@ impl Work<'_> {
             for (object, records) in self.objects.iter().zip(&all) {
                 records::write_json_lines(object, &target, records, &mut lines);
             }
-            self.write(&input, &with_suffix(&kernel.name, "jsonl"), lines.as_bytes())?;
+            self.write(&with_suffix(&kernel.name, "jsonl"), lines.as_bytes())?;
         }
-        Ok((input.btf.len(), small))
+        Ok((input.size(), small))
     }
 
     fn minimize(
         &self,
-        input: &Input,
+        input: &Kernel,
         target: &Target<'_>,
         objects: &[&BpfObject],
     ) -> Result<MinCoreBtf, ToolError> {
         minimize_target(target, objects, MinimizeOptions::default())
-            .map_err(|error| ToolError::engine(&input.name, error))
+            .map_err(|error| ToolError::engine(input.name(), error))
     }
 
-    fn write(&self, _: &Input, name: &Path, bytes: &[u8]) -> Result<usize, ToolError> {
+    fn write(&self, name: &Path, bytes: &[u8]) -> Result<usize, ToolError> {
         let path = self.options.out.join(name);
         let write = || match put_file(&path, bytes) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -135,7 +133,7 @@ impl Work<'_> {
 }
 
 /// The files of all inputs, sorted, and what their results are called: the path below the folder that was named.
-fn find(inputs: &[PathBuf]) -> Result<Vec<Kernel>, ToolError> {
+fn find(inputs: &[PathBuf]) -> Result<Vec<Named>, ToolError> {
     let mut kernels = Vec::new();
     for input in inputs {
         if input.is_dir() {
@@ -143,7 +141,7 @@ fn find(inputs: &[PathBuf]) -> Result<Vec<Kernel>, ToolError> {
                 .map_err(|error| ToolError::Read { path: input.clone(), error })?;
         } else {
             let name = PathBuf::from(stem(&input.file_name().unwrap_or_default().to_string_lossy()));
-            kernels.push(Kernel { path: input.clone(), name });
+            kernels.push(Named { path: input.clone(), name });
         }
     }
     kernels.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.path.cmp(&b.path)));
@@ -157,7 +155,7 @@ fn find(inputs: &[PathBuf]) -> Result<Vec<Kernel>, ToolError> {
     }
 }
 
-fn walk(root: &Path, under: &Path, kernels: &mut Vec<Kernel>) -> std::io::Result<()> {
+fn walk(root: &Path, under: &Path, kernels: &mut Vec<Named>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(root.join(under))? {
         let entry = entry?;
         let name = under.join(entry.file_name());
@@ -167,7 +165,7 @@ fn walk(root: &Path, under: &Path, kernels: &mut Vec<Kernel>) -> std::io::Result
             walk(root, &name, kernels)?;
         } else if entry.path().is_file() {
             let file = stem(&entry.file_name().to_string_lossy());
-            kernels.push(Kernel { path: entry.path(), name: under.join(file) });
+            kernels.push(Named { path: entry.path(), name: under.join(file) });
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use relo_core::{
 use serde_json::{Value, json};
 
 use crate::outcome::Code;
-use crate::tools::{Objects, TargetFiles, ToolError, Voice, put};
+use crate::tools::{Kernel, Objects, TargetFiles, ToolError, Voice, put};
 
 /// What to minimize.
 #[derive(Debug, Clone, Default)]
@@ -33,30 +33,22 @@ pub struct Options {
 
 /// Writes the minimized BTF. An object that can't be used costs the others nothing, and the exit code says so.
 pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
-    let objects = match options.keep.is_empty() {
-        true => Objects::open(&options.programs),
-        false => Objects::open_and_keep(&options.programs),
-    };
+    let objects = Objects::open(&options.programs);
     objects.report(voice)?;
     // The program ends after this: giving all of it back piece by piece would serve nobody.
     let objects = ManuallyDrop::new(objects);
     let wanted = Wanted::new(&objects.good);
-    if options.target.base.is_some() || !options.target.modules.is_empty() {
+    let alone = options.target.base.is_none() && options.target.modules.is_empty();
+    let kernel = if alone { Some(Kernel::read(&options.target.btf)?) } else { None };
+    let Some(kernel) = kernel.filter(|kernel| !kernel.is_split()) else {
         let btfs = options.target.read()?;
         let target = btfs.target(&wanted).map_err(|error| ToolError::engine(&btfs.name, error))?;
         return minimize(options, &objects, &target, btfs.vmlinux.data().len(), voice);
-    }
-    let input = kernels::input::read(&options.target.btf)?;
-    if input.is_split() || input.pointer_size == Some(btf::PointerSize::Four) {
-        let btfs = options.target.read()?;
-        let target = btfs.target(&wanted).map_err(|error| ToolError::engine(&btfs.name, error))?;
-        return minimize(options, &objects, &target, btfs.vmlinux.data().len(), voice);
-    }
-    let wrong = |error| ToolError::btf(&input.name, error);
-    let (btf, candidates) = wanted.parse(&input.btf[..]).map_err(wrong)?;
+    };
+    let (btf, candidates) = kernel.parse(&wanted)?;
     let target = Target::with_candidates(&btf, candidates, &[], &wanted)
-        .map_err(|error| ToolError::engine(&input.name, error))?;
-    minimize(options, &objects, &target, input.btf.len(), voice)
+        .map_err(|error| ToolError::engine(kernel.name(), error))?;
+    minimize(options, &objects, &target, kernel.size(), voice)
 }
 
 fn minimize(

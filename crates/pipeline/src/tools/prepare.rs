@@ -9,7 +9,6 @@ use relo_core::{
 use serde_json::{Value, json};
 
 use crate::outcome::Code;
-use crate::tools::objects::ObjectBytes;
 use crate::tools::record::Format;
 use crate::tools::table::columns;
 use crate::tools::{Objects, TargetFiles, ToolError, Voice, put_file};
@@ -43,7 +42,7 @@ pub struct Options {
 
 /// Says how each program would end; fails when one would not get past relocation.
 pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
-    let objects = Objects::open_and_keep(&options.programs);
+    let objects = Objects::open(&options.programs);
     objects.report(voice)?;
     if options.elf.is_some() && objects.good.len() != 1 {
         return Err(ToolError::Usage("--elf writes one object: name one program".to_owned()));
@@ -70,7 +69,7 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
     Ok(if said.good && objects.bad.is_empty() { Code::Ok } else { Code::Failed })
 }
 
-fn open<'o>(object: &'o relo_core::BpfObject, bytes: &'o ObjectBytes) -> Result<OpenObject<'o>, ToolError> {
+fn open<'o>(object: &'o relo_core::BpfObject, bytes: &'o [u8]) -> Result<OpenObject<'o>, ToolError> {
     OpenObject::open(object, bytes).map_err(|error| ToolError::engine(object.name(), error))
 }
 

@@ -255,7 +255,7 @@ fn struct_ops(
 
 /// The sections with every relocation applied that can be.
 fn relocated_code(object: &BpfObject, relocations: &[RecordedRelo]) -> Vec<Vec<u8>> {
-    let mut code: Vec<Vec<u8>> = object.sections().iter().map(|section| section.code.clone()).collect();
+    let mut code: Vec<Vec<u8>> = object.sections().iter().map(|section| section.code.to_vec()).collect();
     for record in relocations {
         let relo = &object.relos()[record.index];
         let at = relo.relo.insn_off as usize;
