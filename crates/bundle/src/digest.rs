@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+#[cfg(feature = "full")]
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 /// A sha256, written as 64 lowercase hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "full", derive(Serialize, Deserialize), serde(into = "String", try_from = "String"))]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -17,6 +18,17 @@ impl Digest {
         Digest(sha2::Sha256::digest(bytes).into())
     }
 
+    /// The digest that these 32 bytes are.
+    pub fn from_bytes(bytes: [u8; 32]) -> Digest {
+        Digest(bytes)
+    }
+
+    /// Its 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    #[cfg(feature = "full")]
     pub(crate) fn finish(hasher: sha2::Sha256) -> Digest {
         Digest(hasher.finalize().into())
     }
@@ -41,9 +53,16 @@ impl From<Digest> for String {
 }
 
 /// A text that is not a sha256.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a sha256: expected 64 lowercase hexadecimal digits")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotADigest;
+
+impl fmt::Display for NotADigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a sha256: expected 64 lowercase hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NotADigest {}
 
 impl TryFrom<String> for Digest {
     type Error = NotADigest;

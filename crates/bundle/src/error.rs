@@ -147,6 +147,20 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// A relocation record that can't be read.
+    #[error("records line {line}: {problem}")]
+    Record {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A kernel that names outcomes which the index lacks.
+    #[error("index.json: {0} names outcomes that are not there")]
+    NoOutcomes(String),
+    /// Outcomes in the index that are not those of the records.
+    #[error("index.json: the outcomes of {0} are not what its records say")]
+    OtherOutcomes(String),
     /// The manifest is not the JSON that it should be.
     #[error("manifest.json: {0}")]
     Manifest(#[source] serde_json::Error),

@@ -1,5 +1,6 @@
 //! The kernel that runs on this machine, as a query.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,11 +13,10 @@ use crate::query::Query;
 const MAX_FILE: u64 = 1 << 20;
 
 /// Why the running kernel could not be told.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum HostError {
     /// A file of the system could not be read.
-    #[error("cannot read {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -24,8 +24,31 @@ pub enum HostError {
         source: io::Error,
     },
     /// No bundle serves this machine.
-    #[error(transparent)]
-    Arch(#[from] UnknownArch),
+    Arch(UnknownArch),
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostError::Io { path, .. } => write!(f, "cannot read {}", path.display()),
+            HostError::Arch(unknown) => unknown.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for HostError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            HostError::Io { source, .. } => Some(source),
+            HostError::Arch(_) => None,
+        }
+    }
+}
+
+impl From<UnknownArch> for HostError {
+    fn from(unknown: UnknownArch) -> HostError {
+        HostError::Arch(unknown)
+    }
 }
 
 impl Query {

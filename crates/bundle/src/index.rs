@@ -6,6 +6,9 @@ use crate::arch::Arch;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::key::{KernelEntry, KernelKey, check_name};
+use crate::lookup::{self, Hit, Known, Miss};
+use crate::outcomes::Outcomes;
+use crate::query::Query;
 
 /// The version of the bundle format that is written and read here.
 pub const INDEX_VERSION: u32 = 1;
@@ -27,6 +30,9 @@ pub struct Index {
     pub kernels: Vec<IndexedKernel>,
     /// The programs whose relocations the BTF serves, sorted by name.
     pub programs: Vec<ProgramEntry>,
+    /// What became of the programs' relocations: each distinct answer once, in the order of the kernels that have it.
+    #[serde(default)]
+    pub outcomes: Vec<Outcomes>,
 }
 
 /// A kernel and its blobs.
@@ -39,6 +45,35 @@ pub struct IndexedKernel {
     pub btf: BlobRef,
     /// What the relocations resolved to, `records/<sha256>.jsonl`.
     pub records: BlobRef,
+    /// Which of the index's outcomes is its own; none in bundles of before there were any.
+    #[serde(default)]
+    pub outcomes: Option<u32>,
+}
+
+impl Known for &IndexedKernel {
+    fn distro(&self) -> &str {
+        &self.entry.distro
+    }
+
+    fn version(&self) -> &str {
+        &self.entry.version
+    }
+
+    fn has_alias(&self, version: &str) -> bool {
+        self.entry.version_aliases.iter().any(|alias| alias == version)
+    }
+
+    fn build_id(&self) -> Option<&str> {
+        self.entry.build_id.as_deref()
+    }
+
+    fn same_btf(&self, other: &&IndexedKernel) -> bool {
+        self.btf == other.btf
+    }
+
+    fn id(&self) -> String {
+        self.entry.key().to_string()
+    }
 }
 
 /// A file of the archive, named by its content.
@@ -78,8 +113,17 @@ struct Stamp {
 
 impl Index {
     pub(crate) fn new(name: String, arch: Arch, engine: String) -> Index {
-        let (kernels, programs) = (Vec::new(), Vec::new());
-        Index { format: FORMAT.into(), version: INDEX_VERSION, name, arch, engine, kernels, programs }
+        let (kernels, programs, outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        Index {
+            format: FORMAT.into(),
+            version: INDEX_VERSION,
+            name,
+            arch,
+            engine,
+            kernels,
+            programs,
+            outcomes,
+        }
     }
 
     /// The version of the format.
@@ -103,6 +147,27 @@ impl Index {
         Ok(index)
     }
 
+    /// The kernel that `query` describes, or why there is none.
+    pub fn resolve(&self, query: &Query) -> Result<Hit<&IndexedKernel>, Miss> {
+        if query.arch != self.arch {
+            return Err(Miss::Arch { bundle: self.arch, query: query.arch });
+        }
+        let same_release: Vec<_> = self.kernels.iter().filter(|k| k.entry.release == query.release).collect();
+        lookup::resolve(query, &same_release)
+    }
+
+    /// What became of each program's relocations on a kernel of this index, by the program's name.
+    pub fn outcomes_of(&self, kernel: &IndexedKernel) -> Option<&Outcomes> {
+        self.outcomes.get(kernel.outcomes? as usize)
+    }
+
+    /// The digest of the set of programs: of the lines `sha256`, two spaces, name, sorted by name, as `sha256sum` has
+    /// them. Bundles with the same digest serve the same programs.
+    pub fn program_set(&self) -> Digest {
+        let line = |program: &ProgramEntry| format!("{}  {}\n", program.sha256, program.name);
+        Digest::of(self.programs.iter().map(line).collect::<String>().as_bytes())
+    }
+
     /// The kernels filed under exactly `key`: more than one only where build-ids tell them apart.
     pub fn find<'a>(&'a self, key: &KernelKey) -> impl Iterator<Item = &'a IndexedKernel> {
         self.kernels.iter().filter(move |kernel| {
@@ -120,6 +185,9 @@ impl Index {
             kernel.entry.check()?;
             if kernel.entry.arch != self.arch {
                 return Err(Error::OtherArch { kernel: kernel.entry.key().to_string(), bundle: self.arch });
+            }
+            if kernel.outcomes.is_some_and(|row| row as usize >= self.outcomes.len()) {
+                return Err(Error::NoOutcomes(kernel.entry.key().to_string()));
             }
         }
         self.programs.iter().try_for_each(|program| check_name("program", &program.name))?;
@@ -175,7 +243,7 @@ mod tests {
         let blob = BlobRef { sha256: Digest::of(b""), size: 0 };
         let build_id = build_id.map(str::to_owned);
         let entry = KernelEntry { distro, version, version_aliases: vec![], arch, release, build_id };
-        IndexedKernel { entry, btf: blob, records: blob }
+        IndexedKernel { entry, btf: blob, records: blob, outcomes: None }
     }
 
     fn index(kernels: &[(&str, Option<&str>)], programs: &[&str]) -> Index {
@@ -207,6 +275,21 @@ mod tests {
         check(&[], &["p", "p"], "twice");
         check(&[], &["q", "p"], "out of order");
         check(&[], &["a/b"], "slash");
+    }
+
+    #[test]
+    fn another_architecture_is_a_miss() {
+        let index = index(&[("debian/12/x86_64/r", None)], &[]);
+        let found = index.resolve(&Query::new(Arch::Arm64, "r").os("debian", "12"));
+        assert_eq!(found, Err(Miss::Arch { bundle: Arch::X86_64, query: Arch::Arm64 }));
+    }
+
+    #[test]
+    fn the_set_of_programs() {
+        let set = |names: &[&str]| index(&[], names).program_set();
+        assert_eq!(set(&[]), Digest::of(b""));
+        assert_eq!(set(&["p"]), Digest::of(format!("{}  p\n", Digest::of(b"")).as_bytes()));
+        assert_ne!(set(&["p"]), set(&["p", "q"]));
     }
 
     #[test]

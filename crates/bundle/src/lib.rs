@@ -33,38 +33,68 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Pack`] is the seekable form: a lookup reads some hundred bytes of it and decompresses one chunk. With default
+//! features off the crate is this reader alone, for programs that carry a pack: no tar, no JSON, no C.
 #![forbid(unsafe_code)]
 
 mod arch;
-mod archive;
-mod checksums;
-mod content;
 mod digest;
-mod error;
-mod frame;
 mod host;
-mod index;
-mod key;
 mod lookup;
-mod manifest;
 mod os_release;
+pub mod pack;
 mod query;
-mod reader;
 mod release_pattern;
+
+#[cfg(feature = "full")]
+mod archive;
+#[cfg(feature = "full")]
+mod checksums;
+#[cfg(feature = "full")]
+mod content;
+#[cfg(feature = "full")]
+mod error;
+#[cfg(feature = "full")]
+mod frame;
+#[cfg(feature = "full")]
+mod index;
+#[cfg(feature = "full")]
+mod key;
+#[cfg(feature = "full")]
+mod manifest;
+#[cfg(feature = "full")]
+mod outcomes;
+#[cfg(feature = "full")]
+mod reader;
+#[cfg(feature = "full")]
 mod writer;
 
 pub use arch::{Arch, UnknownArch};
-pub use checksums::Checksums;
-pub use content::Content;
 pub use digest::{Digest, NotADigest};
-pub use error::{Error, TarFault};
-pub use frame::zstd_version;
 pub use host::{HostError, build_id_from_notes};
-pub use index::{BlobRef, INDEX_VERSION, Index, IndexedKernel, ProgramEntry};
-pub use key::{KernelEntry, KernelKey};
 pub use lookup::{BuildIdCheck, Hit, Miss, Rule};
-pub use manifest::{MANIFEST_VERSION, Manifest, ManifestKernel, PackageEntry};
 pub use os_release::OsRelease;
+pub use pack::{Pack, PackError};
 pub use query::Query;
+
+#[cfg(feature = "full")]
+pub use checksums::Checksums;
+#[cfg(feature = "full")]
+pub use content::Content;
+#[cfg(feature = "full")]
+pub use error::{Error, TarFault};
+#[cfg(feature = "full")]
+pub use frame::zstd_version;
+#[cfg(feature = "full")]
+pub use index::{BlobRef, INDEX_VERSION, Index, IndexedKernel, ProgramEntry};
+#[cfg(feature = "full")]
+pub use key::{KernelEntry, KernelKey};
+#[cfg(feature = "full")]
+pub use manifest::{MANIFEST_VERSION, Manifest, ManifestKernel, PackageEntry};
+#[cfg(feature = "full")]
+pub use outcomes::{Outcome, Outcomes};
+#[cfg(feature = "full")]
 pub use reader::{Bundle, Limits};
+#[cfg(feature = "full")]
 pub use writer::{BundleBuilder, BundleMeta, Package};

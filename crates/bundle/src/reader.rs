@@ -12,6 +12,7 @@ use crate::error::{Error, TarFault};
 use crate::frame;
 use crate::index::{BlobRef, INDEX_PATH, Index, IndexedKernel};
 use crate::key::KernelKey;
+use crate::outcomes;
 use crate::writer::is_btf;
 
 /// How much a reader accepts before it has seen that a bundle is a good one.
@@ -104,6 +105,17 @@ impl Bundle {
     /// The relocation records of a kernel of this bundle's index.
     pub fn records_of(&self, kernel: &IndexedKernel) -> Option<&[u8]> {
         self.content(&kernel.records.records_path())
+    }
+
+    /// Whether the outcomes in the index are those that the records tell.
+    pub fn check_outcomes(&self) -> Result<(), Error> {
+        for kernel in &self.index.kernels {
+            let told = outcomes::of_records(self.records_of(kernel).unwrap_or_default())?;
+            if self.index.outcomes_of(kernel).is_some_and(|indexed| *indexed != told) {
+                return Err(Error::OtherOutcomes(kernel.entry.key().to_string()));
+            }
+        }
+        Ok(())
     }
 
     fn only(&self, key: &KernelKey) -> Option<&IndexedKernel> {

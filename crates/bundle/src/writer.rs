@@ -1,6 +1,7 @@
 //! Writing a bundle.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Write};
 
 use sha2::{Digest as _, Sha256};
@@ -13,6 +14,7 @@ use crate::error::Error;
 use crate::frame;
 use crate::index::{BlobRef, INDEX_PATH, Index, IndexedKernel, ProgramEntry};
 use crate::key::{KernelEntry, check_name};
+use crate::outcomes::{self, Outcomes};
 use crate::reader::Limits;
 
 /// What a bundle says about itself.
@@ -34,6 +36,8 @@ pub struct BundleBuilder {
     meta: BundleMeta,
     kernels: Vec<IndexedKernel>,
     programs: Vec<ProgramEntry>,
+    /// By the digest of the records: what these say.
+    outcomes: BTreeMap<Digest, Outcomes>,
     files: BTreeMap<String, (Content, Sight)>,
     threads: u32,
 }
@@ -72,6 +76,7 @@ impl BundleBuilder {
             meta,
             kernels: Vec::new(),
             programs: Vec::new(),
+            outcomes: BTreeMap::new(),
             files: BTreeMap::new(),
             threads: 1,
         })
@@ -98,10 +103,15 @@ impl BundleBuilder {
         if !is_btf(btf_sight.magic) {
             return Err(Error::NotBtf(format!("the BTF of {}", entry.key())));
         }
+        if let Entry::Vacant(vacant) = self.outcomes.entry(records_sight.sha256) {
+            let mut bytes = Vec::new();
+            records.copy(&mut bytes)?;
+            vacant.insert(outcomes::of_records(&bytes)?);
+        }
         let (btf_ref, records_ref) = (blob_ref(&btf_sight), blob_ref(&records_sight));
         self.files.entry(btf_ref.btf_path()).or_insert((btf, btf_sight));
         self.files.entry(records_ref.records_path()).or_insert((records, records_sight));
-        self.kernels.push(IndexedKernel { entry, btf: btf_ref, records: records_ref });
+        self.kernels.push(IndexedKernel { entry, btf: btf_ref, records: records_ref, outcomes: None });
         Ok(())
     }
 
@@ -165,6 +175,14 @@ impl BundleBuilder {
         index.kernels.sort_by(|a, b| a.entry.order().cmp(&b.entry.order()));
         index.programs = std::mem::take(&mut self.programs);
         index.programs.sort();
+        for kernel in &mut index.kernels {
+            let of_it = &self.outcomes[&kernel.records.sha256];
+            let row = index.outcomes.iter().position(|row| row == of_it).unwrap_or_else(|| {
+                index.outcomes.push(of_it.clone());
+                index.outcomes.len() - 1
+            });
+            kernel.outcomes = Some(row as u32);
+        }
         index.check()?;
         Ok(index)
     }

@@ -2,7 +2,10 @@
 
 mod fixture;
 
-use bundle::{Arch, Bundle, BundleBuilder, Digest, KernelEntry, Manifest, PackageEntry, ProgramEntry, Query};
+use bundle::{
+    Arch, Bundle, BundleBuilder, Digest, KernelEntry, Manifest, Outcome, Outcomes, PackageEntry,
+    ProgramEntry, Query,
+};
 use fixture::{LEVEL, btf, builder, entry, tiny};
 use proptest::prelude::*;
 
@@ -20,12 +23,27 @@ fn what_is_written_comes_back() {
     assert_eq!(package.blobs, 2, "two kernels share one BTF");
     let key = "debian/12/x86_64/6.1.0-1-amd64".parse().unwrap();
     assert_eq!(bundle.btf(&key), Some(&btf(1)[..]));
-    assert_eq!(bundle.records(&key), Some(&b"{\"v\":1}\n"[..]));
+    let records = fixture::records("opensnoop.bpf.o", "tracepoint__open", "poisoned");
+    assert_eq!(bundle.records(&key), Some(&records[..]));
     assert_eq!(bundle.btf(&"debian/12/x86_64/6.1.0-1".parse().unwrap()), None);
     let query = Query::new(Arch::X86_64, "4.18.0-80.el8.x86_64").os("rhel", "8.1");
     let hit = bundle.index().resolve(&query).unwrap();
     assert_eq!(bundle.btf_of(hit.kernel), Some(&btf(2)[..]));
     assert_eq!(bundle.records_of(hit.kernel), Some(&b""[..]));
+}
+
+#[test]
+fn outcomes_are_what_the_records_tell() {
+    let bundle = Bundle::open(&tiny().finish(LEVEL).unwrap().tar_zst).unwrap();
+    let index = bundle.index();
+    assert_eq!(index.outcomes.len(), 2, "two kernels share their outcomes");
+    let told = index.outcomes_of(&index.kernels[0]).unwrap();
+    let open = Outcome { poisoned: 1, functions: vec!["tracepoint__open".into()], ..Outcome::default() };
+    assert_eq!(*told, Outcomes::from([("opensnoop.bpf.o".into(), open)]));
+    assert_eq!(index.outcomes_of(&index.kernels[2]), Some(&Outcomes::new()));
+    bundle.check_outcomes().unwrap();
+    let broken = builder().add_kernel(entry("debian/12/x86_64/r"), btf(1), b"{}".to_vec());
+    assert!(matches!(broken, Err(bundle::Error::Record { line: 1, .. })));
 }
 
 #[test]
@@ -53,12 +71,12 @@ fn the_bytes_do_not_drift() {
     let package = tiny().finish(LEVEL).unwrap();
     assert_eq!(
         package.tar_sha256.to_string(),
-        "79d9cbcfbd4a6609b6181201be84f021170afeb7fa49c3dff1f344e39b312b5f"
+        "8fa652327be974ef31db6e83b354c537809b790267233ce149e6c7deb6bb80ac"
     );
     assert_eq!(bundle::zstd_version(), "1.5.7");
     assert_eq!(
         package.zst_sha256.to_string(),
-        "7fca9eb278939d2634b13859978a7356c275dc494809fcea37e19dd2dbeba910"
+        "3f66b62e16d2233b86020466b903161b5af1008977e64a8ebb5ea16f119a57e3"
     );
 }
 
@@ -98,7 +116,11 @@ fn every_level() {
 /// A kernel by number: few BTFs and records, so that some are shared.
 fn numbered(n: u8) -> (KernelEntry, Vec<u8>, Vec<u8>) {
     let entry = entry(&format!("debian/{}/x86_64/r-{n}", n % 3));
-    (entry, btf(n % 5), vec![b'0' + n % 2; usize::from(n) * 40])
+    (
+        entry,
+        btf(n % 5),
+        fixture::records(&format!("p{n}.bpf.o"), "f", ["absent", "error"][usize::from(n % 2)]),
+    )
 }
 
 proptest! {
