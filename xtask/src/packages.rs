@@ -46,6 +46,9 @@ pub const TEST: &[Package] = &[
     package("pahole", "makes BTF of 32-bit and big-endian kernels", Has::Command("pahole")),
     package("zstd", "reads the packages", Has::Command("zstd")),
     package("python3", "its tarfile reads the packages", Has::Command("python3")),
+    package("xz-utils", "reads the packages", Has::Command("xz")),
+    package("libarchive-tools", "its bsdtar reads the packages", Has::Command("bsdtar")),
+    package("binutils", "its readelf looks at ELF files that we write", Has::Command("readelf")),
     package("libbpf-tools", "52 real programs to compare with", Has::File(&["/usr/sbin/opensnoop"])),
 ];
 

@@ -38,8 +38,27 @@ const FIELDS: [&Field; 14] = [
     &DEVMINOR, &REST,
 ];
 
-/// The header of a regular file.
+/// What the archives of others want otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Style {
+    mode: &'static str,
+    owner: &'static str,
+}
+
+impl Style {
+    /// As bundles have it: mode 0644, no names of owners.
+    pub const PLAIN: Style = Style { mode: "0000644\0", owner: "" };
+    /// As `tar --mode=a=r --owner=root:0 --group=root:0` writes it, which checks of BTFHub archives ask for.
+    pub const READ_ONLY: Style = Style { mode: "0000444\0", owner: "root" };
+}
+
+/// The header of a regular file of a bundle.
 pub(crate) fn header(path: &str, size: u64, mtime: u64) -> Result<[u8; BLOCK], Error> {
+    styled_header(path, size, mtime, Style::PLAIN)
+}
+
+/// The header of a regular file.
+pub(crate) fn styled_header(path: &str, size: u64, mtime: u64, style: Style) -> Result<[u8; BLOCK], Error> {
     if path.is_empty() || path.len() > MAX_PATH || !path.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Error::Path(path.to_owned()));
     }
@@ -50,7 +69,10 @@ pub(crate) fn header(path: &str, size: u64, mtime: u64) -> Result<[u8; BLOCK], E
     }
     let mut block = [0; BLOCK];
     block[..path.len()].copy_from_slice(path.as_bytes());
-    put(&mut block, &MODE, "0000644\0");
+    put(&mut block, &MODE, style.mode);
+    for field in OWNERS.1.step_by(32) {
+        block[field..field + style.owner.len()].copy_from_slice(style.owner.as_bytes());
+    }
     for zero in [&UID, &GID, &DEVMAJOR, &DEVMINOR] {
         put(&mut block, zero, "0000000\0");
     }
@@ -87,7 +109,9 @@ pub(crate) struct Entry {
 }
 
 /// The files of `tar`, sorted by path. Refuses every archive that [`header`] could not have made.
-pub(crate) fn parse_archive(tar: &[u8], max_entries: u64, max_size: u64) -> Result<Vec<Entry>, Error> {
+///
+/// With the time that all of them have; 0 where there is none.
+pub(crate) fn parse_archive(tar: &[u8], max_entries: u64, max_size: u64) -> Result<(Vec<Entry>, u64), Error> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut first_mtime = None;
     let mut offset = 0;
@@ -96,7 +120,7 @@ pub(crate) fn parse_archive(tar: &[u8], max_entries: u64, max_size: u64) -> Resu
         let block: &[u8; BLOCK] = tar[offset..].first_chunk().ok_or_else(|| at(TarFault::Truncated))?;
         if block.iter().all(|&b| b == 0) {
             parse_end(&tar[offset..]).map_err(at)?;
-            return Ok(entries);
+            return Ok((entries, first_mtime.unwrap_or_default()));
         }
         let found = parse_header(block).map_err(at)?;
         check_limit("size of one file", found.size, max_size)?;
@@ -207,7 +231,7 @@ mod tests {
     }
 
     fn parse(tar: &[u8]) -> Result<Vec<Entry>, Error> {
-        parse_archive(tar, 9, 4096)
+        parse_archive(tar, 9, 4096).map(|(entries, _)| entries)
     }
 
     #[test]

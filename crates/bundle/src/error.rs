@@ -58,7 +58,7 @@ pub enum Error {
     #[error("{} changed while the bundle was written: run again", .0.display())]
     Changed(PathBuf),
     /// A path that the archive format cannot hold.
-    #[error("path {0:?} does not fit: at most 99 bytes of printable ASCII")]
+    #[error("path {0:?} does not fit into the archive: at most 99 bytes of printable ASCII without space")]
     Path(String),
     /// A number that the archive format cannot hold.
     #[error("{field} {value} does not fit into a tar header: at most {max}")]
@@ -146,6 +146,31 @@ pub enum Error {
         line: usize,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// Two kernels that a consumer looks for under one path, with different BTFs.
+    #[error(
+        "{layout}: {first} and {second} would both be {path:?}: that consumer can't tell them apart, leave one out"
+    )]
+    SamePath {
+        /// The layout.
+        layout: &'static str,
+        /// The path.
+        path: String,
+        /// A kernel.
+        first: String,
+        /// Another one.
+        second: String,
+    },
+    /// A distribution that Datadog's loader doesn't know.
+    #[error("datadog: its loader doesn't know the distribution of {0}: leave the kernel or the layout out")]
+    Platform(String),
+    /// A path that go:embed leaves out.
+    #[error("{layout}: go:embed would leave {path:?} out")]
+    NotEmbedded {
+        /// The layout.
+        layout: &'static str,
+        /// The path.
+        path: String,
     },
     /// A relocation record that can't be read.
     #[error("records line {line}: {problem}")]

@@ -52,6 +52,13 @@ pub(crate) fn encoder<W: Write>(
     make().map_err(Error::Compress)
 }
 
+/// One frame of `content`.
+pub(crate) fn compress(content: &[u8], level: i32, threads: u32) -> Result<Vec<u8>, Error> {
+    let mut encoder = encoder(Vec::new(), level, threads, content.len() as u64)?;
+    encoder.write_all(content).map_err(Error::Compress)?;
+    encoder.finish().map_err(Error::Compress)
+}
+
 fn job_size(level: i32) -> u32 {
     if level > 19 { ULTRA_JOB_SIZE } else { JOB_SIZE }
 }
@@ -81,9 +88,7 @@ mod tests {
     use crate::{Digest, Limits};
 
     fn compress(content: &[u8], level: i32, threads: u32) -> Vec<u8> {
-        let mut encoder = encoder(Vec::new(), level, threads, content.len() as u64).unwrap();
-        encoder.write_all(content).unwrap();
-        encoder.finish().unwrap()
+        super::compress(content, level, threads).unwrap()
     }
 
     #[test]

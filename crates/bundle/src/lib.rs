@@ -62,6 +62,8 @@ mod index;
 #[cfg(feature = "full")]
 mod key;
 #[cfg(feature = "full")]
+mod layout;
+#[cfg(feature = "full")]
 mod manifest;
 #[cfg(feature = "full")]
 mod outcomes;
@@ -90,6 +92,8 @@ pub use frame::zstd_version;
 pub use index::{BlobRef, INDEX_VERSION, Index, IndexedKernel, ProgramEntry};
 #[cfg(feature = "full")]
 pub use key::{KernelEntry, KernelKey};
+#[cfg(feature = "full")]
+pub use layout::{Deliverable, Layout, Member, UnknownLayout};
 #[cfg(feature = "full")]
 pub use manifest::{MANIFEST_VERSION, Manifest, ManifestKernel, PackageEntry};
 #[cfg(feature = "full")]

@@ -42,6 +42,7 @@ pub struct Bundle {
     tar: Vec<u8>,
     files: BTreeMap<String, Range<usize>>,
     index: Index,
+    source_date_epoch: u64,
 }
 
 impl Bundle {
@@ -70,7 +71,8 @@ impl Bundle {
         check_limit("size of the bundle", bytes.len() as u64, limits.compressed)?;
         let tar = frame::decompress(bytes, limits.archive)?;
         let mut files = BTreeMap::new();
-        for entry in archive::parse_archive(&tar, limits.files, limits.file)? {
+        let (entries, source_date_epoch) = archive::parse_archive(&tar, limits.files, limits.file)?;
+        for entry in entries {
             check_file(&tar, &entry)?;
             files.insert(entry.path, entry.content);
         }
@@ -78,12 +80,27 @@ impl Bundle {
         check_limit("size of index.json", index.len() as u64, limits.index)?;
         let index = Index::parse(&tar[index.clone()])?;
         check_references(&index, &files)?;
-        Ok(Bundle { tar, files, index })
+        Ok(Bundle { tar, files, index, source_date_epoch })
     }
 
     /// Which kernels and programs it serves.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// The time of every file in it, in seconds since 1970.
+    pub fn source_date_epoch(&self) -> u64 {
+        self.source_date_epoch
+    }
+
+    /// The archive inside.
+    pub fn tar(&self) -> &[u8] {
+        &self.tar
+    }
+
+    /// The paths in the archive, sorted, and the size of each.
+    pub fn files(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.files.iter().map(|(path, range)| (path.as_str(), range.len() as u64))
     }
 
     /// The minimized BTF of a kernel, by its exact key. None too where several build-ids share the key; then

@@ -231,11 +231,7 @@ impl Blobs {
 fn compress(content: &[u8], options: PackOptions) -> Result<Vec<u8>, Error> {
     match options.method {
         Method::Stored => Ok(content.to_vec()),
-        Method::Zstd => {
-            let mut encoder = frame::encoder(Vec::new(), options.level, 1, content.len() as u64)?;
-            encoder.write_all(content).map_err(Error::Compress)?;
-            encoder.finish().map_err(Error::Compress)
-        }
+        Method::Zstd => frame::compress(content, options.level, 1),
         Method::Deflate => {
             let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), Compression::best());
             encoder.write_all(content).map_err(Error::Compress)?;
