@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use pipeline::file::{Environment, Given};
 use pipeline::project::Options;
 use pipeline::schemas;
 
@@ -96,6 +97,9 @@ pub struct PipelineArguments {
     /// Turn a profile on, for entries with `when: ${profile.NAME}`
     #[arg(long = "profile", value_name = "NAME")]
     pub profiles: Vec<String>,
+    /// Give an input of the pipeline a value; lists are written a,b,c
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// `btfpipe schema`.
@@ -156,7 +160,11 @@ impl PipelineArguments {
             lock: self.lock.clone(),
             dist: self.dist.clone(),
             store: self.store.clone(),
-            profiles: self.profiles.clone(),
+            given: Given {
+                profiles: self.profiles.clone(),
+                set: self.set.clone(),
+                environment: Environment::Process,
+            },
             ..Options::default()
         }
     }

@@ -60,7 +60,7 @@ fn with_tools<T>(
     work: impl FnOnce(Tools<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let events = Events::new(listener);
-    let root = crate::file::PipelineFile::read(&options.file)?.root();
+    let root = crate::file::root_of(&options.file);
     let cache = options.open_store()?.root().join("plugins");
     let sources = PluginSources { root, cache: Some(cache), events };
     let clang: OnceLock<Result<Clang, String>> = OnceLock::new();

@@ -4,6 +4,7 @@
 mod busy;
 pub mod clang;
 pub mod commands;
+pub mod conform;
 pub mod content;
 mod dist;
 pub mod engine;
@@ -26,6 +27,7 @@ mod relock;
 mod report;
 pub mod run;
 pub mod schemas;
+pub mod selection;
 pub mod sources;
 pub mod steps;
 pub mod summary;

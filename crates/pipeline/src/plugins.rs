@@ -66,6 +66,19 @@ impl PluginSources<'_> {
 }
 
 impl Sources for PluginSources<'_> {
+    fn config_schema(&self, plugin: &str) -> Result<Option<Value>, SourceError> {
+        self.find(plugin)?.schema().map_err(source_error)
+    }
+
+    fn known(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root.join("plugins")).into_iter().flatten().flatten();
+        let plugins = entries.filter(|entry| entry.path().join("plugin.yaml").is_file());
+        let mut names: Vec<String> =
+            plugins.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
     fn validate(&self, plugin: &str, with: &Value) -> Result<Vec<plugin::Problem>, SourceError> {
         self.find(plugin)?.validate(with, &mut |_| {}).map_err(source_error)
     }

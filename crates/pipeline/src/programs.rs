@@ -75,8 +75,27 @@ fn matching(pattern: &ProgramPattern, root: &Path) -> Result<Vec<PathBuf>, Probl
     if !paths.is_empty() {
         return Ok(paths);
     }
-    let reason = if glob.is_plain() { "no such file" } else { "no file matches" };
-    Err(problem(reason.to_owned()).help(format!("paths begin at {}", root.display())))
+    let begin = format!("paths begin at {}", root.display());
+    if !glob.is_plain() {
+        return Err(problem("no file matches".to_owned()).help(begin));
+    }
+    let (path, beside) = (Path::new(&pattern.glob), siblings(&root.join(&pattern.glob)));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let problem = problem("no such file".to_owned());
+    Err(match beside.iter().any(|known| crate::problem::is_close(&name, known)) {
+        true => problem.did_you_mean(&name, beside.iter().map(String::as_str)),
+        false => problem.help(begin),
+    })
+}
+
+/// The names of all files beside a path.
+fn siblings(path: &Path) -> Vec<String> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 fn kind_of(path: &Path) -> ProgramKind {
@@ -269,7 +288,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.yaml");
         let text = "version: 1\nname: x\nkernels: [{uses: debian}]\nprograms: [\"*.bpf.c\"]\nsteps: [{uses: record}]\n";
-        let file = PipelineFile::parse(&path, text).unwrap();
+        let file = PipelineFile::parse(&path, text, &Default::default()).unwrap();
         let error = find(&file).unwrap_err().to_string();
         assert!(error.contains("p.yaml:4:12: `*.bpf.c`: no file matches"), "{error}");
         std::fs::write(folder.path().join("b.bpf.c"), "").unwrap();

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kernels::{KernelId, Lock, Store};
-use plugin::SourceKernel;
+use plugin::{Class, SourceKernel};
 
+use crate::conform;
 use crate::events::{Events, Phase};
-use crate::file::{KernelSource, PipelineFile};
+use crate::file::{Given, KernelSource, PipelineFile};
 use crate::locking::{self, Chosen, Request};
 use crate::outcome::Error;
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use crate::programs::{self, ProgramFile};
 use crate::sources::{SourceError, Sources};
 
@@ -31,8 +32,8 @@ pub struct Options {
     pub locked: bool,
     /// Open no connection.
     pub offline: bool,
-    /// Profiles that are on.
-    pub profiles: Vec<String>,
+    /// What the pipeline's profiles, inputs and variables are.
+    pub given: Given,
 }
 
 impl Options {
@@ -56,6 +57,8 @@ impl Options {
 pub struct Project {
     /// The pipeline.
     pub file: PipelineFile,
+    /// What the command line gave it.
+    pub given: Given,
     /// Where the lock is.
     pub lock_path: PathBuf,
     /// The lock; empty when there is none.
@@ -80,7 +83,7 @@ pub struct Kernels {
 impl Project {
     /// Reads the pipeline file and its lock, and finds its programs.
     pub fn load(options: &Options) -> Result<Project, Error> {
-        let file = PipelineFile::read(&options.file)?;
+        let file = PipelineFile::read(&options.file, &options.given)?;
         let root = file.root();
         let lock_path = options.lock.clone().unwrap_or_else(|| plain(root.join("kernels.lock")));
         let lock = match Lock::read(&lock_path) {
@@ -88,18 +91,26 @@ impl Project {
             other => other?,
         };
         let requests: Vec<(Request, String)> =
-            file.sources(&options.profiles).map(|source| (request(source), place(&file, source))).collect();
+            file.sources().map(|source| (request(source), place(&file, source))).collect();
         if requests.is_empty() {
             return Err(Error::NoSource(options.file.clone()));
         }
         let programs = programs::find(&file)?;
         let dist = options.dist.clone().unwrap_or_else(|| plain(root.join("dist")));
-        Ok(Project { file, lock_path, lock, dist, programs, requests })
+        let given = options.given.clone();
+        Ok(Project { file, given, lock_path, lock, dist, programs, requests })
     }
 
-    /// All requests of the file, also those whose `when:` doesn't hold now.
+    /// All requests of the file, also those whose `when:` doesn't hold now, and those of every profile alone.
     pub fn declared(&self) -> Vec<Request> {
-        self.file.kernels.iter().map(request).collect()
+        let others = self.file.profiles.iter().filter_map(|profile| {
+            let given = Given { profiles: vec![profile.clone()], ..self.given.clone() };
+            PipelineFile::read(&self.file.path, &given).ok()
+        });
+        let plain =
+            PipelineFile::read(&self.file.path, &Given { profiles: Vec::new(), ..self.given.clone() });
+        let all = others.chain(plain).flat_map(|file| file.kernels);
+        self.file.kernels.iter().cloned().chain(all).map(|source| request(&source)).collect()
     }
 
     /// The kernels that the lock has, and the requests that it doesn't answer.
@@ -177,23 +188,24 @@ impl Project {
         answer.map_err(|error| self.source_error(index, place, error))
     }
 
-    /// Has every source look at its configuration.
+    /// Has every source look at its configuration, also those that don't count now. All that is wrong is told at once.
     pub fn validate(&self, sources: &dyn Sources) -> Result<(), Error> {
-        for (index, source) in self.file.kernels.iter().enumerate() {
-            let problems =
-                sources.validate(&source.uses, &source.with.to_json()).map_err(|error| Error::Source {
-                    place: place(&self.file, &self.file.kernels[index]),
-                    plugin: source.uses.clone(),
-                    error: Box::new(error),
-                })?;
-            if let Some(first) = problems.first() {
-                return Err(self
-                    .file
-                    .invalid(located(source, &first.path, &first.message, first.help.as_deref()))
-                    .into());
+        let mut problems = Problems::default();
+        for source in &self.file.kernels {
+            if let Err(error) = validate_one(source, sources, &mut problems) {
+                match error.class {
+                    Class::User => problems.add(unknown(source, &error, sources)),
+                    Class::Tool | Class::Transient | Class::Gone => {
+                        return Err(Error::Source {
+                            place: place(&self.file, source),
+                            plugin: source.uses.clone(),
+                            error: Box::new(error),
+                        });
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(problems.into_result(&self.file.texts)?)
     }
 
     /// A source's complaint, at the place in the file that it is about.
@@ -236,12 +248,41 @@ impl Kernels {
     }
 }
 
+/// The schema has the first word: what it says, it says at once and for every plugin alike.
+fn validate_one(
+    source: &KernelSource,
+    sources: &dyn Sources,
+    problems: &mut Problems,
+) -> Result<(), SourceError> {
+    let before = problems.len();
+    if let Some(schema) = sources.config_schema(&source.uses)? {
+        conform::check(&schema, &source.with, &source.uses, problems);
+    }
+    if problems.len() == before {
+        for one in sources.validate(&source.uses, &source.with.to_json())? {
+            problems.add(located(source, &one.path, &one.message, one.help.as_deref()));
+        }
+    }
+    Ok(())
+}
+
+/// A plugin that isn't there, or isn't complete.
+fn unknown(source: &KernelSource, error: &SourceError, sources: &dyn Sources) -> Problem {
+    let known = sources.known();
+    let problem = Problem::new(source.uses_at, error.message.clone());
+    let problem = error.help.iter().cloned().fold(problem, Problem::help);
+    if known.contains(&source.uses) {
+        return problem;
+    }
+    problem.did_you_mean(&source.uses, known.iter().map(String::as_str))
+}
+
 fn request(source: &KernelSource) -> Request {
     Request { plugin: source.uses.clone(), with: source.with.to_json() }
 }
 
 fn place(file: &PipelineFile, source: &KernelSource) -> String {
-    format!("{}:{}:{}", file.path.display(), source.at.line, source.at.column)
+    file.place(source.at)
 }
 
 /// The problem at the place in `with:` that a JSON pointer names; a pointer to a key is shown at the key's value.

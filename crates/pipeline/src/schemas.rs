@@ -1,7 +1,8 @@
 //! The JSON Schemas of what goes in and comes out, as `btfpipe schema` prints them.
 
 /// A schema and the word that asks for it.
-pub const SCHEMAS: [(&str, &str); 2] = [
+pub const SCHEMAS: [(&str, &str); 3] = [
+    ("fragment", include_str!("../../../schema/fragment.json")),
     ("pipeline", include_str!("../../../schema/pipeline.json")),
     ("record", include_str!("../../../schema/record.json")),
 ];

@@ -9,7 +9,17 @@ use crate::events::Task;
 
 /// The sources of kernels. Called from several threads.
 pub trait Sources: Sync {
-    /// What is wrong with a plugin's configuration.
+    /// The JSON Schema of a plugin's configuration, if it has one. Starts nothing.
+    fn config_schema(&self, _plugin: &str) -> Result<Option<Value>, SourceError> {
+        Ok(None)
+    }
+
+    /// The plugins that there are, as far as folders say, for "did you mean".
+    fn known(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What is wrong with a plugin's configuration, by its own word.
     fn validate(&self, plugin: &str, with: &Value) -> Result<Vec<plugin::Problem>, SourceError>;
 
     /// Which kernels a configuration asks for; `folder` is empty and for what nobody needs afterwards.

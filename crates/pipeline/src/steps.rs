@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::problem::{Problem, Problems};
-use crate::yaml::{Fields, Node, Value};
+use crate::yaml::{Fields, Node, Value, shortened};
 
 /// The steps in the order of the data; each builds on the one before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,36 +70,46 @@ impl Steps {
         let nodes = node.list("`steps`", problems)?;
         let mut steps = Steps::default();
         let mut done: Vec<usize> = Vec::new();
+        // A step that can't be read may be the one that another needs.
+        let mut is_whole = true;
         if nodes.is_empty() {
             problems.add(
                 Problem::new(node.at, "`steps` is empty").help(format!("known here: {}", NAMES.join(", "))),
             );
         }
         for node in nodes {
-            let Some(mut fields) = node.fields("a step", problems) else {
+            let Some((mut fields, uses, place)) = decode_name(node, problems) else {
+                is_whole = false;
                 continue;
             };
-            let Some(uses) = fields.required("uses", problems) else {
-                continue;
+            let counts = match fields.optional("when") {
+                None => true,
+                Some(Node { value: Value::Boolean(counts), .. }) => *counts,
+                Some(node) => {
+                    problems.add(node.wrong("`when`", "true or false"));
+                    true
+                }
             };
-            let Some(name) = uses.text("`uses`", problems) else {
-                continue;
-            };
-            let Some(place) = NAMES.iter().position(|known| *known == name) else {
-                let problem = Problem::new(uses.at, format!("unknown step `{name}`"));
-                problems.add(problem.did_you_mean(name, NAMES.into_iter()));
-                continue;
-            };
-            check_order(uses, place, &done, problems);
-            done.push(place);
-            steps.decode_settings(place, fields.optional("with"), problems);
+            let mut settings = Steps::default();
+            settings.decode_settings(place, fields.optional("with"), problems);
             fields.finish(problems);
+            if counts {
+                check_order(uses, place, &done, is_whole, problems);
+                done.push(place);
+                steps.add(settings);
+            }
         }
         Some(steps)
     }
 
+    fn add(&mut self, other: Steps) {
+        self.minimize |= other.minimize;
+        self.package = self.package.take().or(other.package);
+        self.verify = self.verify.take().or(other.verify);
+    }
+
     fn decode_settings(&mut self, place: usize, with: Option<&Node>, problems: &mut Problems) {
-        let empty = Node { at: crate::problem::At::START, value: Value::Map(Vec::new()) };
+        let empty = Node::empty(crate::problem::At::START);
         let what = format!("`{}`", NAMES[place]);
         let Some(mut fields) = with.unwrap_or(&empty).fields(&what, problems) else {
             return;
@@ -114,11 +124,24 @@ impl Steps {
     }
 }
 
-fn check_order(uses: &Node, place: usize, done: &[usize], problems: &mut Problems) {
+/// The step's fields, its `uses`, and its place among [`NAMES`].
+fn decode_name<'a>(node: &'a Node, problems: &mut Problems) -> Option<(Fields<'a>, &'a Node, usize)> {
+    let mut fields = node.fields("a step", problems)?;
+    let uses = fields.required("uses", problems)?;
+    let name = uses.text("`uses`", problems)?;
+    let place = NAMES.iter().position(|known| *known == name);
+    if place.is_none() {
+        let problem = uses.problem(format!("unknown step `{}`", shortened(name)));
+        problems.add(problem.did_you_mean(name, NAMES.into_iter()));
+    }
+    Some((fields, uses, place?))
+}
+
+fn check_order(uses: &Node, place: usize, done: &[usize], is_whole: bool, problems: &mut Problems) {
     let name = NAMES[place];
     if done.contains(&place) {
         problems.add(Problem::new(uses.at, format!("`{name}` is there twice")));
-    } else if let Some(before) = place.checked_sub(1).filter(|before| !done.contains(before)) {
+    } else if let Some(before) = place.checked_sub(1).filter(|before| is_whole && !done.contains(before)) {
         problems.add(Problem::new(uses.at, format!("`{name}` needs a `{}` step before it", NAMES[before])));
     }
 }
@@ -151,13 +174,13 @@ impl Verify {
         if let Some(node) = fields.optional("memory") {
             match parse_mebibytes(node) {
                 Some(size) => verify.memory_mib = size,
-                None => problems.add(node.wrong("`memory`", "a size such as 512M")),
+                None => problems.add(node.wrong("`memory`", "a size from 64M to 64G, such as 512M")),
             }
         }
         if let Some(node) = fields.optional("timeout") {
             match parse_duration(node) {
                 Some(time) => verify.timeout = time,
-                None => problems.add(node.wrong("`timeout`", "a time such as 90s or 2m")),
+                None => problems.add(node.wrong("`timeout`", "a time from 1s to 60m, such as 90s or 2m")),
             }
         }
         verify
@@ -169,7 +192,7 @@ fn one_of(node: &Node, what: &str, known: &[&'static str], problems: &mut Proble
     let word = node.text(&format!("`{what}`"), problems)?;
     let index = known.iter().position(|name| *name == word);
     if index.is_none() {
-        let problem = Problem::new(node.at, format!("unknown {what} `{word}`"));
+        let problem = node.problem(format!("unknown {what} `{}`", shortened(word)));
         problems.add(problem.did_you_mean(word, known.iter().copied()));
     }
     index
@@ -211,7 +234,7 @@ mod tests {
     use crate::problem::At;
 
     fn text(text: &str) -> Node {
-        Node { at: At::START, value: Value::Text(text.to_owned()) }
+        Node::new(At::START, Value::Text(text.to_owned()))
     }
 
     #[test]

@@ -1,0 +1,163 @@
+//! What a pipeline file and its fragments have in common: kernels, programs and steps.
+
+use std::collections::BTreeMap;
+
+use super::scope::Scope;
+use super::{KernelSource, ProgramPattern};
+use crate::problem::{At, Problem, Problems};
+use crate::steps::Steps;
+use crate::yaml::{Fields, Node, Value, shortened};
+
+/// The set of programs that a plain list is.
+pub const DEFAULT_SET: &str = "default";
+
+/// The parts that add up.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub kernels: Vec<KernelSource>,
+    pub programs: Vec<ProgramPattern>,
+    /// With their place.
+    pub steps: Option<(At, Steps)>,
+}
+
+impl Part {
+    /// Reads what is there of `kernels`, `programs` and `steps`.
+    pub fn decode(fields: &mut Fields, scope: &mut Scope<'_>, problems: &mut Problems) -> Part {
+        let mut part = Part::default();
+        let mut resolved = |key, problems: &mut Problems| -> Option<Node> {
+            fields.optional(key).map(|node| scope.resolve(node, problems))
+        };
+        if let Some(node) = resolved("kernels", problems) {
+            part.kernels = decode_list(&node, "kernels", problems, decode_source);
+        }
+        if let Some(node) = resolved("programs", problems) {
+            part.programs = decode_programs(&node, problems);
+        }
+        if let Some(node) = resolved("steps", problems) {
+            part.steps = Steps::decode(&node, problems).map(|steps| (node.at, steps));
+        }
+        part
+    }
+
+    /// Puts another part behind this one; only one may have steps.
+    pub fn add(&mut self, other: Part, problems: &mut Problems) {
+        self.kernels.extend(other.kernels);
+        self.programs.extend(other.programs);
+        match (&self.steps, other.steps) {
+            (Some(_), Some((at, _))) => {
+                let problem = Problem::new(at, "`steps` are there already, from a fragment");
+                problems.add(problem.help("steps don't add up: keep them in one place"));
+            }
+            (None, Some(steps)) => self.steps = Some(steps),
+            (_, None) => {}
+        }
+    }
+}
+
+/// A list that must hold something.
+pub(super) fn decode_list<T>(
+    node: &Node,
+    key: &str,
+    problems: &mut Problems,
+    decode: impl Fn(&Node, &mut Problems) -> Option<T>,
+) -> Vec<T> {
+    let Some(nodes) = node.list(&format!("`{key}`"), problems) else {
+        return Vec::new();
+    };
+    if nodes.is_empty() {
+        problems.add(node.problem(format!("`{key}` is empty")));
+    }
+    nodes.iter().filter_map(|node| decode(node, problems)).collect()
+}
+
+fn decode_source(node: &Node, problems: &mut Problems) -> Option<KernelSource> {
+    let mut fields = node.fields("a kernel source", problems)?;
+    let uses = fields.required("uses", problems);
+    let uses_at = uses.map_or(node.at, |uses| uses.at);
+    let uses = uses.and_then(|uses| decode_plugin_name(uses, problems));
+    let with = fields.optional("with").cloned().unwrap_or(Node::empty(node.at));
+    if !matches!(with.value, Value::Map(_)) {
+        problems.add(with.wrong("`with`", "a mapping"));
+    }
+    let when = decode_when(&mut fields, problems);
+    fields.finish(problems);
+    Some(KernelSource { at: node.at, uses_at, uses: uses?, with, when })
+}
+
+/// A plugin's name is a folder's name: no way out of `plugins/`.
+fn decode_plugin_name(node: &Node, problems: &mut Problems) -> Option<String> {
+    let name = node.text("`uses`", problems)?;
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if !name.is_empty() && name.chars().all(good) {
+        return Some(name.to_owned());
+    }
+    problems.add(
+        node.problem(format!("`{}` can't be a plugin's name", shortened(name)))
+            .help("a plugin is named by its folder under plugins/: small letters, digits, `-` and `_`"),
+    );
+    None
+}
+
+/// `when:`, true if it isn't there.
+pub(super) fn decode_when(fields: &mut Fields, problems: &mut Problems) -> bool {
+    let Some(node) = fields.optional("when") else {
+        return true;
+    };
+    match node.value {
+        Value::Boolean(value) => value,
+        _ => {
+            let problem = node.wrong("`when`", "true or false");
+            problems
+                .add(problem.help("it is for ${profile.NAME}, or ${input.NAME} of an input `type: boolean`"));
+            true
+        }
+    }
+}
+
+/// A list of paths, or sets of them by name.
+fn decode_programs(node: &Node, problems: &mut Problems) -> Vec<ProgramPattern> {
+    let Value::Map(sets) = &node.value else {
+        if !matches!(node.value, Value::List(_)) {
+            problems.add(node.wrong("`programs`", "a list of paths, or a mapping of such lists by name"));
+            return Vec::new();
+        }
+        return decode_list(node, "programs", problems, |node, problems| {
+            decode_program(node, DEFAULT_SET, problems)
+        });
+    };
+    if sets.is_empty() {
+        problems.add(node.problem("`programs` is empty"));
+    }
+    let mut patterns = Vec::new();
+    for (key, node) in sets {
+        if !super::inputs::is_name(&key.text) {
+            let problem =
+                Problem::new(key.at, format!("`{}` can't name a set of programs", shortened(&key.text)));
+            problems
+                .add(problem.help("a name has small letters, digits, `-` and `_`, and begins with a letter"));
+        }
+        let decode = |node: &Node, problems: &mut Problems| decode_program(node, &key.text, problems);
+        patterns.extend(decode_list(node, &shortened(&key.text), problems, decode));
+    }
+    patterns
+}
+
+fn decode_program(node: &Node, set: &str, problems: &mut Problems) -> Option<ProgramPattern> {
+    let glob = node.text("a program", problems)?;
+    match crate::glob::Glob::new(glob) {
+        Ok(_) => Some(ProgramPattern { at: node.at, set: set.to_owned(), glob: glob.to_owned() }),
+        Err(reason) => {
+            problems.add(node.problem(format!("`{}`: {reason}", shortened(glob))));
+            None
+        }
+    }
+}
+
+/// The sets of programs, with where each begins.
+pub(super) fn sets(programs: &[ProgramPattern]) -> BTreeMap<&str, At> {
+    let mut sets = BTreeMap::new();
+    for pattern in programs {
+        sets.entry(pattern.set.as_str()).or_insert(pattern.at);
+    }
+    sets
+}
