@@ -73,7 +73,8 @@ impl<'p> Places<'p> {
         let start = self.starts.get(index / STRIDE * 4..)?.first_chunk::<4>()?;
         let mut at = u32::from_le_bytes(*start) as usize;
         for _ in 0..index % STRIDE {
-            let info = types.order.decode(*types.data.get(at.checked_add(4)?..types.end)?.first_chunk::<4>()?);
+            let info =
+                types.order.decode(*types.data.get(at.checked_add(4)?..types.end)?.first_chunk::<4>()?);
             let (fixed, each) = Kind::from_info(info).trailer()?;
             at += TYPE_LEN + fixed + each * vlen(info) as usize;
         }
