@@ -50,6 +50,13 @@ impl Wanted {
         wanted
     }
 
+    /// These essential names, each with the kind that its root has.
+    pub fn of_names<'n>(names: impl IntoIterator<Item = (Kind, &'n [u8])>) -> Wanted {
+        let mut wanted = Wanted::default();
+        names.into_iter().for_each(|(kind, essential)| wanted.add(kind, essential));
+        wanted
+    }
+
     fn add(&mut self, kind: Kind, essential: &[u8]) {
         self.kinds |= if kind.is_any_enum() { bit(Kind::Enum) | bit(Kind::Enum64) } else { bit(kind) };
         if !self.names.contains_key(essential) {
@@ -108,7 +115,7 @@ impl Wanted {
 }
 
 /// The types of one BTF that have wanted names, by name, ascending by id.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidates(Vec<Vec<(Kind, TypeId)>>);
 
 impl Candidates {
