@@ -10,7 +10,8 @@
 //! | `modules.rs` | the split BTFs of kernel modules |
 //! | `input.rs` | a BTF out of any file that has one |
 //! | `extract.rs` | packages in, BTFs and boot image out |
-//! | `store.rs`, `key_lock.rs` | what was fetched and derived, by content and by key |
+//! | `store.rs`, `store/upkeep.rs`, `key_lock.rs` | what was fetched and derived, by content and by key |
+//! | `download/` | files from servers into the store |
 //!
 //! Everything read here comes from elsewhere and may be broken or hostile: all sizes have limits, nothing from a
 //! package is written to a path that the package names.
@@ -21,6 +22,7 @@ mod arch;
 mod compression;
 mod deb;
 mod digest;
+pub mod download;
 pub mod elf;
 mod error;
 pub mod extract;
@@ -47,4 +49,4 @@ pub use key_lock::{Holder, KeyLock};
 pub use lock::{Lock, LockedRequest};
 pub use locked::{LockedBlob, LockedKernel, LockedModules, LockedPackage, LockedSource};
 pub use modules::{BadModule, ModuleBtf};
-pub use store::Store;
+pub use store::{Collected, Fault, Stats, Store, Use};

@@ -5,9 +5,14 @@
 //! derived/3a/3a6eb079….json  {"key": …, "value": …}; the name is the key's sha256
 //! locks/3a6eb079…          who works on a key now
 //! tmp/                     what is being written
+//! parts/3a6eb079…          the beginning of a file that is being fetched, with what a later run needs to go on
+//! plugins/NAME/            what a source plugin may need again
 //! ```
 //! Every file appears by rename, whole. Nothing in the store is trusted: what doesn't fit its name is removed and
-//! counts as absent, so a lost or broken store costs time only.
+//! counts as absent, so a lost or broken store costs time only. A store that can't be written is read, and what is new goes
+//! to a folder that ends with the process.
+
+mod upkeep;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -19,14 +24,26 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::digest::Hashing;
+use crate::download::Part;
 use crate::{Digest, Error, Holder, KeyLock};
+
+pub use upkeep::{Collected, Fault, Stats, Use};
 
 /// A folder with blobs and derived values, shared by processes. Clones share it too.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
     /// Locked shared while any store is open: nobody else may clear `tmp`.
-    _in_use: Arc<File>,
+    in_use: Arc<File>,
+    /// What is read only, and the folder that is written to in its place.
+    below: Option<Below>,
+}
+
+/// A store that is read only.
+#[derive(Debug, Clone)]
+struct Below {
+    root: PathBuf,
+    _written: Arc<tempfile::TempDir>,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -42,9 +59,25 @@ impl Store {
     }
 
     /// Opens a store, made when it is not there; clears what killed processes left half written.
+    ///
+    /// One that is there and can't be written is only read.
     pub fn open(path: &Path) -> Result<Store, Error> {
+        match Store::open_writable(path) {
+            Err(Error::Io { cause, .. }) if is_read_only(&cause) && path.join("blobs").is_dir() => {
+                let written = tempfile::Builder::new().prefix("btfpipe-store-").tempdir();
+                let written = written
+                    .map_err(|cause| Error::io("write beside the store", &std::env::temp_dir(), cause))?;
+                let store = Store::open_writable(written.path())?;
+                let below = Below { root: path.to_owned(), _written: Arc::new(written) };
+                Ok(Store { below: Some(below), ..store })
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_writable(path: &Path) -> Result<Store, Error> {
         let open = || {
-            for folder in ["blobs", "derived", "locks", "tmp"] {
+            for folder in ["blobs", "derived", "locks", "tmp", "parts"] {
                 fs::create_dir_all(path.join(folder))?;
             }
             let in_use =
@@ -57,10 +90,15 @@ impl Store {
             Ok(in_use)
         };
         let in_use = open().map_err(|cause| Error::io("open the store", path, cause))?;
-        Ok(Store { root: path.to_owned(), _in_use: Arc::new(in_use) })
+        Ok(Store { root: path.to_owned(), in_use: Arc::new(in_use), below: None })
     }
 
-    /// The folder.
+    /// Whether the store is only read.
+    pub fn is_read_only(&self) -> bool {
+        self.below.is_some()
+    }
+
+    /// The folder that is written to.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -89,44 +127,64 @@ impl Store {
         Ok(digest)
     }
 
+    /// Takes over a file that was fetched into [`Store::parts`]; the answer is where it is now.
+    pub(crate) fn adopt(&self, part: Part, digest: &Digest) -> Result<PathBuf, Error> {
+        let path = self.blob_path(digest);
+        let adopt = || {
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            part.persist(&path)
+        };
+        adopt().map_err(|cause| Error::io("write", &path, cause))?;
+        Ok(path)
+    }
+
+    /// Where files are kept while they are fetched.
+    pub(crate) fn parts(&self) -> PathBuf {
+        self.root.join("parts")
+    }
+
     /// The bytes of a digest; None when the store does not have them, or no longer has them as they were.
     pub fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.blob_path(digest);
-        match fs::read(&path) {
-            Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Some(bytes)),
-            Ok(_) => {
-                fs::remove_file(&path).map_err(|cause| Error::io("remove the broken", &path, cause))?;
-                Ok(None)
+        for root in self.roots() {
+            let path = blob_path(root, digest);
+            match fs::read(&path) {
+                Ok(bytes) if Digest::of(&bytes) == *digest => return Ok(Some(bytes)),
+                Ok(_) => self.throw_away(&path)?,
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+                Err(cause) => return Err(Error::io("read", &path, cause)),
             }
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(Error::io("read", &path, cause)),
         }
+        Ok(None)
     }
 
     /// The file of a digest, after checking its content; None as for [`Store::get`]. Never write to it.
     pub fn path_of(&self, digest: &Digest) -> Option<PathBuf> {
-        let path = self.blob_path(digest);
-        match Digest::of_file(&path) {
-            Ok((found, _)) if found == *digest => Some(path),
-            Ok(_) => {
-                // Whether or not that works, the blob counts as absent.
-                let _ = fs::remove_file(&path);
-                None
+        self.roots().find_map(|root| {
+            let path = blob_path(root, digest);
+            match Digest::of_file(&path) {
+                Ok((found, _)) if found == *digest => Some(path),
+                Ok(_) => {
+                    // Whether or not that works, the blob counts as absent.
+                    let _ = self.throw_away(&path);
+                    None
+                }
+                Err(_) => None,
             }
-            Err(_) => None,
-        }
+        })
     }
 
     /// Whether there is a file for a digest; its content is not read. For plans.
     pub fn contains(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).is_file()
+        self.roots().any(|root| blob_path(root, digest).is_file())
     }
 
     /// The value derived for a key; None when there is none, or none that can be read.
     pub fn link(&self, key: &str) -> Option<Value> {
-        let text = fs::read(self.derived_path(key)).ok()?;
-        let derived: Derived = serde_json::from_slice(&text).ok()?;
-        (derived.key == key).then_some(derived.value)
+        self.roots().find_map(|root| {
+            let text = fs::read(derived_path(root, key)).ok()?;
+            let derived: Derived = serde_json::from_slice(&text).ok()?;
+            (derived.key == key).then_some(derived.value)
+        })
     }
 
     /// Keeps a value for a key, in place of an earlier one.
@@ -142,14 +200,31 @@ impl Store {
         KeyLock::take(&self.root.join("locks").join(Digest::of(key.as_bytes()).to_string()), waiting)
     }
 
+    /// Where things are looked for, in this order.
+    fn roots(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&*self.root).chain(self.below.iter().map(|below| &*below.root))
+    }
+
+    /// A file that is not what its name says; one that is read only stays and counts as absent.
+    fn throw_away(&self, path: &Path) -> Result<(), Error> {
+        if !path.starts_with(&self.root) {
+            return Ok(());
+        }
+        match fs::remove_file(path) {
+            // Another process was faster.
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove the broken", path, cause))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn blob_path(&self, digest: &Digest) -> PathBuf {
-        let name = digest.to_string();
-        self.root.join("blobs").join(&name[..2]).join(name)
+        blob_path(&self.root, digest)
     }
 
     fn derived_path(&self, key: &str) -> PathBuf {
-        let name = Digest::of(key.as_bytes()).to_string();
-        self.root.join("derived").join(&name[..2]).join(name + ".json")
+        derived_path(&self.root, key)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -169,6 +244,20 @@ impl Store {
         };
         persist().map_err(|cause| Error::io("write", path, cause))
     }
+}
+
+fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
+    let name = digest.to_string();
+    root.join("blobs").join(&name[..2]).join(name)
+}
+
+fn derived_path(root: &Path, key: &str) -> PathBuf {
+    let name = Digest::of(key.as_bytes()).to_string();
+    root.join("derived").join(&name[..2]).join(name + ".json")
+}
+
+fn is_read_only(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
 
 /// A file to be renamed when it is complete, readable as usual (temporary files are private otherwise).
