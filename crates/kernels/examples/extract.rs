@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("release     {release}");
     println!("build-id    {}", found.build_id.as_deref().unwrap_or("unknown"));
     println!("BTF         {} bytes, sha256 {}", found.btf.len(), kernels::Digest::of(&found.btf));
-    println!("boot image  {} bytes", found.boot.len());
+    println!("boot image  {} bytes", found.boot.as_ref().map_or(0, Vec::len));
     println!("config      {} bytes", found.config.as_ref().map_or(0, Vec::len));
     println!(
         "modules     {} with BTF ({size} bytes), {} without",

@@ -106,7 +106,7 @@ fn find_pax_path(records: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The path without its leading `./`; None for one that is not plain.
-fn to_path(name: &[u8]) -> Option<&str> {
+pub(crate) fn to_path(name: &[u8]) -> Option<&str> {
     let path = std::str::from_utf8(name).ok()?;
     let path = path.strip_prefix('.').unwrap_or(path).trim_start_matches('/');
     let plain = |part: &str| !matches!(part, "" | "." | "..");

@@ -62,6 +62,12 @@ pub enum Error {
         /// Releases that the packages have images of.
         others: Vec<String>,
     },
+    /// A file without usable BTF.
+    #[error(transparent)]
+    Input(#[from] crate::InputError),
+    /// More than one BTF that is not a module's.
+    #[error("two BTFs of one kernel: {0}; leave one out")]
+    SeveralBtfs(String),
     /// No place for the store is known.
     #[error("no place for the store: set BTFPIPE_STORE to a folder, or HOME")]
     NoStorePlace,

@@ -1,7 +1,7 @@
-//! Packages in, BTFs and boot image out.
+//! Packages and files in, BTFs and boot image out.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,21 +9,23 @@ use btf::Btf;
 
 use crate::deb::{self, Visit};
 use crate::modules::{self, ModuleFile};
-use crate::{BadModule, Error, FormatError, ModuleBtf, image};
+use crate::{BadModule, Error, FormatError, Input, InputError, InputProblem, ModuleBtf, image, input, rpm};
 
 /// Boot images of distributions have up to 60 MB.
 const MAX_BOOT_IMAGE: usize = 256 << 20;
 const MAX_CONFIG: usize = 4 << 20;
 
 /// What is taken out of a kernel's packages.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Extracted {
     /// The GNU build-id of vmlinux, in hex digits.
     pub build_id: Option<String>,
     /// The kernel's own BTF, checked.
     pub btf: Vec<u8>,
-    /// The boot image as shipped.
-    pub boot: Vec<u8>,
+    /// Whether that BTF is the kernel's own, out of its boot image.
+    pub own_btf: bool,
+    /// The boot image as shipped; None for a kernel of which only the BTF is at hand.
+    pub boot: Option<Vec<u8>>,
     /// The kernel's configuration.
     pub config: Option<Vec<u8>>,
     /// The modules' split BTFs, checked on the kernel's, sorted by name.
@@ -34,7 +36,108 @@ pub struct Extracted {
     pub modules_without_btf: usize,
 }
 
-/// Takes BTFs, boot image and configuration of a release (`uname -r`) out of Debian packages.
+/// A file, and its name without folders, which tells a module's name; the path may be that of a store.
+pub type NamedFile = (String, PathBuf);
+
+/// Takes BTFs and boot image of a release (`uname -r`) out of files of any kind: Debian and RPM packages, and whatever
+/// [`input::read`] reads.
+///
+/// A file that is BTF counts more than the BTF of a boot image in a package, so that a kernel may have its BTF from one
+/// place and its boot image from another. Split BTF is that of a module.
+pub fn from_files(files: &[NamedFile], release: &str) -> Result<Extracted, Error> {
+    let mut packages = Vec::new();
+    let mut plain = Plain::default();
+    for (name, path) in files {
+        if is_package(path)? { packages.push(path.clone()) } else { plain.add(name, path)? }
+    }
+    if plain.is_empty() {
+        return from_packages(&packages, release);
+    }
+    let boot = match packages.is_empty() {
+        true => Extracted::default(),
+        false => boot_only(&packages, release)?,
+    };
+    plain.finish(boot)
+}
+
+/// Files that are no packages.
+#[derive(Default)]
+struct Plain {
+    base: Option<(PathBuf, Input)>,
+    modules: Vec<(String, Input)>,
+}
+
+impl Plain {
+    fn add(&mut self, name: &str, path: &Path) -> Result<(), Error> {
+        let input = input::read(path)?;
+        if input.is_split() {
+            let stem = name.split('.').next().unwrap_or(name);
+            self.modules.push((stem.replace('-', "_"), input));
+        } else if let Some((first, _)) = &self.base {
+            let others = [first.display().to_string(), path.display().to_string()];
+            return Err(Error::SeveralBtfs(others.join(" and ")));
+        } else {
+            self.base = Some((path.to_owned(), input));
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.base.is_none() && self.modules.is_empty()
+    }
+
+    fn finish(self, mut found: Extracted) -> Result<Extracted, Error> {
+        let Some((path, input)) = self.base else {
+            let name = self.modules.into_iter().next().map(|(_, input)| input.name).unwrap_or_default();
+            return Err(InputError { name, problem: Box::new(InputProblem::NeedsBase) }.into());
+        };
+        found.own_btf = input.layers.contains(&"boot image");
+        if found.own_btf {
+            found.boot = Some(std::fs::read(&path).map_err(|cause| Error::io("read", &path, cause))?);
+        }
+        found.build_id = found.build_id.or_else(|| build_id(&path));
+        found.btf = input.btf.to_vec();
+        let base = Arc::new(input.parse(None)?);
+        let modules =
+            modules::of_split(self.modules.into_iter().map(|(name, input)| (name, input.btf.into_vec())));
+        let modules = modules.check(base);
+        (found.modules, found.bad_modules) = (modules.with_btf, modules.bad);
+        Ok(found)
+    }
+}
+
+/// What packages have beside BTF.
+fn boot_only(packages: &[PathBuf], release: &str) -> Result<Extracted, Error> {
+    let mut found = Found::new(release);
+    packages.iter().try_for_each(|package| found.visit(package, &mut |_module| {}))?;
+    let Found { boot, config, .. } = found;
+    let boot = boot.and_then(|boot| boot.content.ok());
+    let build_id = boot.as_ref().and_then(|boot| image::build_id(&image::unpack(boot).ok()?).ok()?);
+    Ok(Extracted {
+        build_id,
+        boot,
+        config: config.and_then(|config| config.content.ok()),
+        ..Extracted::default()
+    })
+}
+
+/// A vmlinux tells its build-id; of other files it is not known.
+fn build_id(path: &Path) -> Option<String> {
+    let bytes = crate::FileBytes::open(path, 8 << 30).ok().filter(|bytes| crate::elf::is_elf(bytes))?;
+    crate::elf::build_id(&bytes).ok().flatten()
+}
+
+fn is_package(path: &Path) -> Result<bool, Error> {
+    use std::io::Read;
+    let read = || {
+        let mut start = Vec::new();
+        File::open(path)?.take(8).read_to_end(&mut start)?;
+        Ok(start == b"!<arch>\n" || start.starts_with(&rpm::MAGIC))
+    };
+    read().map_err(|cause| Error::io("read", path, cause))
+}
+
+/// Takes BTFs, boot image and configuration of a release (`uname -r`) out of Debian or RPM packages.
 ///
 /// One package (`linux-image-…`) or several (`linux-binary-…`, `linux-modules-…`, `linux-base-…`), in any order; where
 /// two have the same file, the first one counts.
@@ -57,7 +160,8 @@ pub fn from_packages(packages: &[PathBuf], release: &str) -> Result<Extracted, E
         // Odd notes of a kernel whose BTF is sound are no reason to go without it.
         build_id: image::build_id(&kernel).unwrap_or_default(),
         btf: btf.to_vec(),
-        boot,
+        own_btf: true,
+        boot: Some(boot.clone()),
         config: config.and_then(|config| config.content.ok()),
         modules: modules.with_btf,
         bad_modules: modules.bad,
@@ -96,12 +200,13 @@ impl<'r> Found<'r> {
 
     fn visit(&mut self, package: &Path, submit: &mut dyn FnMut(ModuleFile)) -> Result<(), Error> {
         let file = File::open(package).map_err(|cause| Error::io("read", package, cause))?;
-        let deb = BufReader::with_capacity(256 << 10, file);
-        deb::visit_files(deb, &mut Visitor { found: self, package, submit }).map_err(|fault| Error::Package {
-            package: package.to_owned(),
-            member: None,
-            fault,
-        })
+        let mut stream = BufReader::with_capacity(256 << 10, file);
+        let start = stream.fill_buf().map_err(|cause| Error::io("read", package, cause))?;
+        let is_rpm = start.starts_with(&rpm::MAGIC);
+        let visitor = &mut Visitor { found: self, package, submit };
+        let visited =
+            if is_rpm { rpm::visit_files(stream, visitor) } else { deb::visit_files(stream, visitor) };
+        visited.map_err(|fault| Error::Package { package: package.to_owned(), member: None, fault })
     }
 
     /// Debian has `/boot` and `/lib/modules` up to 12, `/usr/lib/modules` from 13, all in it in split packages.
@@ -174,6 +279,7 @@ mod tests {
     use crate::elf::tests::make_elf;
     use crate::image::tests::{make_bzimage, make_payload, make_vmlinux};
     use crate::raw::tests::make_btf;
+    use crate::rpm::tests::make_rpm;
 
     const RELEASE: &str = "6.1.0-1-cloud-amd64";
 
@@ -212,7 +318,7 @@ mod tests {
             assert_eq!(found.modules_without_btf, 1);
             assert_eq!(found.bad_modules.len(), 1);
             assert!(found.bad_modules[0].path.ends_with("broken.ko"));
-            assert!(found.boot == boot);
+            assert!(found.boot.as_ref() == Some(&boot) && found.own_btf);
         };
         check(&[&[
             ("./boot/vmlinuz-$R", &boot),
@@ -239,6 +345,65 @@ mod tests {
                 ("./usr/lib/modules/$R/vmlinuz", b"not the first"),
             ],
         ]);
+    }
+
+    fn from_named(files: &[(&str, &[u8])]) -> Result<Extracted, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut named = Vec::new();
+        for (index, (name, content)) in files.iter().enumerate() {
+            // As in a store, where names are digests.
+            let path = folder.path().join(index.to_string());
+            std::fs::write(&path, content).unwrap();
+            named.push(((*name).to_owned(), path));
+        }
+        from_files(&named, RELEASE)
+    }
+
+    #[test]
+    fn files_of_any_kind() {
+        let (btf, split) = (make_btf(3), make_split());
+        let raw = from_named(&[("vmlinux.btf", &btf), ("nf-tables.btf", &split)]).unwrap();
+        assert_eq!((&raw.btf, &raw.boot, raw.own_btf), (&btf, &None, false));
+        assert_eq!(raw.modules.len(), 1, "{:?}", raw.bad_modules);
+        assert_eq!((raw.modules[0].name.as_str(), &raw.modules[0].btf), ("nf_tables", &split));
+        let elf = from_named(&[("vmlinux", &make_elf(&[(".BTF", &btf)]))]).unwrap();
+        assert_eq!((elf.btf, elf.boot), (btf.clone(), None));
+        let image = from_named(&[("vmlinuz", &boot())]).unwrap();
+        assert!(image.own_btf && image.boot.as_ref() == Some(&boot()) && image.btf == btf);
+        let rpm = make_rpm(
+            Some(Compression::Zstd),
+            &[
+                (&format!("./lib/modules/{RELEASE}/vmlinuz"), &boot()),
+                (&format!("./lib/modules/{RELEASE}/kernel/nf.ko"), &make_elf(&[(".BTF", &make_btf(1))])),
+            ],
+        );
+        let rpm = from_named(&[("kernel-core.rpm", &rpm)]).unwrap();
+        assert!(rpm.own_btf && rpm.boot == Some(boot()) && rpm.modules.len() == 1);
+        // BTF from one place, the boot image from another.
+        let without = make_bzimage(&make_payload(Compression::Xz, &make_elf(&[])));
+        let deb = make_deb(".xz", &[(&format!("boot/vmlinuz-{RELEASE}"), &without)]);
+        let both = from_named(&[("x.btf", &make_btf(5)), ("linux.deb", &deb)]).unwrap();
+        assert_eq!((both.btf, both.boot, both.own_btf), (make_btf(5), Some(without), false));
+        let check = |files: &[(&str, &[u8])], wanted: &str| {
+            let error = from_named(files).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error:?}, not {wanted:?}");
+        };
+        check(&[("a.btf", &btf), ("b.btf", &btf)], "two BTFs of one kernel");
+        check(&[("nf.btf", &split)], "is split BTF");
+        check(&[("a.btf", b"")], "empty");
+        check(&[("linux.deb", &deb)], "CONFIG_DEBUG_INFO_BTF");
+    }
+
+    /// One type that goes on after `make_btf(3)` and has no string of its own that is empty.
+    fn make_split() -> Vec<u8> {
+        let strings = b"more\0";
+        let mut btf = vec![0x9f, 0xeb, 1, 0];
+        for field in [24u32, 0, 16, 16, strings.len() as u32] {
+            btf.extend(field.to_le_bytes());
+        }
+        btf.extend([[1, 0, 0, 0], [0, 0, 0, 1], [4, 0, 0, 0], [32, 0, 0, 1]].concat());
+        btf.extend(strings);
+        btf
     }
 
     #[test]

@@ -5,11 +5,14 @@
 //! | `id.rs`, `arch.rs`, `digest.rs` | names: a kernel's identity, its architecture, a sha256 |
 //! | `lock.rs`, `locked.rs` | `kernels.lock`: every kernel that a pipeline uses, pinned; one kernel of it |
 //! | `deb.rs`, `ar.rs` | a Debian package, read as a stream; the archive around it |
+//! | `rpm.rs` | an RPM package, read as a stream |
 //! | `image.rs`, `raw.rs`, `compression.rs` | a boot image, as shipped, and what is inside |
 //! | `elf.rs` | sections and build-id of an ELF file |
 //! | `modules.rs` | the split BTFs of kernel modules |
 //! | `input.rs` | a BTF out of any file that has one |
 //! | `extract.rs` | packages in, BTFs and boot image out |
+//! | `same_kernel.rs` | whether two BTFs can be of one kernel |
+//! | `source/` | the sources that need no plugin: `btfhub`, `files`, `host` |
 //! | `store.rs`, `store/upkeep.rs`, `key_lock.rs` | what was fetched and derived, by content and by key |
 //! | `download/` | files from servers into the store |
 //!
@@ -35,6 +38,9 @@ mod lock;
 mod locked;
 pub mod modules;
 mod raw;
+mod rpm;
+pub mod same_kernel;
+pub mod source;
 mod store;
 
 pub use arch::Arch;

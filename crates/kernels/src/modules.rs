@@ -112,6 +112,13 @@ pub(crate) fn collect<E>(feed: impl FnOnce(&mut dyn FnMut(ModuleFile)) -> Result
     fed.map(|()| taken)
 }
 
+/// Split BTFs as they are, by the modules' names.
+pub(crate) fn of_split(files: impl Iterator<Item = (String, Vec<u8>)>) -> Taken {
+    let mut taken: Vec<TakenModule> = files.map(|(name, btf)| (name + ".ko", Ok(Some(btf)))).collect();
+    taken.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Taken(taken)
+}
+
 fn work(files: &Mutex<Receiver<ModuleFile>>) -> Vec<TakenModule> {
     let next = || files.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
     let take = |file: ModuleFile| (file.path, file.content.and_then(|bytes| btf(&bytes)));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kernels::extract::NamedFile;
 use kernels::{Digest, LockedBlob, LockedKernel, LockedModules, LockedPackage, LockedSource, Store};
 use plugin::Class;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use crate::outcome::{Code, Failure};
 use crate::sources::{SourceError, Sources};
 
 /// Part of every key: change it when the extraction gives something else of the same packages.
-const EXTRACTION: &str = "extract/1";
+const EXTRACTION: &str = "extract/2";
 
 /// What is known of a kernel after extraction; the bytes are in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +24,10 @@ pub struct Content {
     pub build_id: Option<String>,
     /// Its own BTF.
     pub btf: LockedBlob,
-    /// The boot image as shipped.
-    pub boot: LockedBlob,
+    /// The boot image as shipped; None for a kernel of which only the BTF is at hand.
+    pub boot: Option<LockedBlob>,
+    /// Whether that BTF is out of the boot image.
+    pub own_btf: bool,
     /// Its configuration.
     pub config: Option<LockedBlob>,
     /// The BTFs of its modules.
@@ -84,7 +87,10 @@ pub fn held(store: &Store, chosen: &Chosen) -> Held {
         return Held::Nothing;
     };
     match find(store, &key(chosen, &packages)) {
-        Some(content) if store.contains(&content.btf.sha256) && store.contains(&content.boot.sha256) => {
+        Some(content)
+            if store.contains(&content.btf.sha256)
+                && content.boot.is_none_or(|boot| store.contains(&boot.sha256)) =>
+        {
             Held::Extracted
         }
         _ if packages.iter().all(|package| store.contains(&package.sha256)) => Held::Fetched,
@@ -111,7 +117,9 @@ pub fn obtain(supply: Supply<'_>, chosen: &Chosen, events: Events<'_>) -> Result
         }
         None => {
             let paths = fetch(supply, chosen, &packages, events)?;
-            extract(supply.store, chosen, &key, &paths, events)?
+            let files: Vec<NamedFile> =
+                packages.iter().map(|package| package.file.clone()).zip(paths).collect();
+            extract(supply.store, chosen, &key, &files, events)?
         }
     };
     check(chosen, &content)?;
@@ -130,7 +138,7 @@ fn find(store: &Store, key: &str) -> Option<Content> {
 /// A link counts only when its blobs are there and right.
 fn whole(store: &Store, key: &str) -> Option<Content> {
     let content = find(store, key)?;
-    let blobs = [Some(content.btf), Some(content.boot), content.config];
+    let blobs = [Some(content.btf), content.boot, content.config];
     blobs.into_iter().flatten().all(|blob| store.path_of(&blob.sha256).is_some()).then_some(content)
 }
 
@@ -207,11 +215,11 @@ fn extract(
     store: &Store,
     chosen: &Chosen,
     key: &str,
-    paths: &[PathBuf],
+    files: &[NamedFile],
     events: Events<'_>,
 ) -> Result<Content, Failure> {
     let task = events.begin(Phase::Extract, chosen.id.to_string());
-    let content = extract_packages(store, chosen, key, paths);
+    let content = extract_files(store, chosen, key, files);
     let content = task.finish(content, |content| {
         format!("BTF of {} bytes, {} modules", content.btf.size, content.modules.count)
     })?;
@@ -221,21 +229,18 @@ fn extract(
     Ok(content)
 }
 
-fn extract_packages(
-    store: &Store,
-    chosen: &Chosen,
-    key: &str,
-    paths: &[PathBuf],
-) -> Result<Content, Failure> {
-    let extracted = kernels::extract::from_packages(paths, chosen.id.release())?;
+fn extract_files(store: &Store, chosen: &Chosen, key: &str, files: &[NamedFile]) -> Result<Content, Failure> {
+    let extracted = kernels::extract::from_files(files, chosen.id.release())?;
     let put = |bytes: &[u8]| -> Result<LockedBlob, kernels::Error> {
         store.put(bytes)?;
         Ok(LockedBlob::of(bytes))
     };
     let content = Content {
-        build_id: extracted.build_id,
+        // A source may know what the files don't tell: that of the running kernel is in its notes.
+        build_id: extracted.build_id.or_else(|| chosen.source.with.get("build-id").cloned()),
         btf: put(&extracted.btf)?,
-        boot: put(&extracted.boot)?,
+        boot: extracted.boot.as_deref().map(put).transpose()?,
+        own_btf: extracted.own_btf,
         config: extracted.config.as_deref().map(put).transpose()?,
         modules: LockedModules {
             count: extracted.modules.len() as u64,
@@ -265,8 +270,11 @@ fn check(chosen: &Chosen, content: &Content) -> Result<(), Failure> {
         (Some(wanted), Some(found)) if wanted != found => return differs("the build-id", wanted, found),
         _ => {}
     }
-    match locked.boot {
-        Some(boot) if boot != content.boot => differs("the boot image", &boot.sha256, &content.boot.sha256),
+    match (locked.boot, content.boot) {
+        (Some(wanted), Some(found)) if wanted != found => {
+            differs("the boot image", &wanted.sha256, &found.sha256)
+        }
+        (Some(wanted), None) => differs("the boot image", &wanted.sha256, &"none"),
         _ => Ok(()),
     }
 }
@@ -280,7 +288,7 @@ pub fn locked_kernel(chosen: &Chosen, content: &Content) -> Result<LockedKernel,
         packages: locked_packages(&chosen.source).map_err(Failure::new)?,
         btf: content.btf,
         modules: Some(content.modules),
-        boot: Some(content.boot),
-        own_btf: true,
+        boot: content.boot,
+        own_btf: content.own_btf,
     })
 }

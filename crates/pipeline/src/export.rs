@@ -50,7 +50,7 @@ fn write(store: &Store, content: &Content, id: &KernelId, folder: &Path) -> Resu
     let name = id.to_string().replace('/', "_");
     let blobs = [
         (Some(content.btf), format!("btf/{name}.btf")),
-        (Some(content.boot), format!("kernels/{name}")),
+        (content.boot, format!("kernels/{name}")),
         (content.config, format!("configs/{name}")),
     ];
     let mut files = Vec::new();

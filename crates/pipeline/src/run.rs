@@ -188,7 +188,9 @@ impl Machines<'_> {
         if let Err(failure) = verifying::on_host(subject) {
             report.fail(subject.id, &failure);
         }
-        if let Some(why) = verifying::why_not_booted(subject.id.arch()) {
+        let no_image =
+            || subject.content.boot.is_none().then(|| "no boot image is at hand for it".to_owned());
+        if let Some(why) = verifying::why_not_booted(subject.id.arch()).or_else(no_image) {
             let task = self.events.begin(Phase::Verify, subject.id.to_string());
             task.done(format!("compared on the host only: {why}"));
             return report.on_host(subject.id, &why);

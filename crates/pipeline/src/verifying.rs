@@ -157,7 +157,8 @@ fn spec(
     let get = |digest| -> Result<Vec<u8>, Failure> {
         store.get(digest)?.ok_or_else(|| Failure::new("the store lost the boot image; run again"))
     };
-    let boot = get(&subject.content.boot.sha256)?;
+    let boot = subject.content.boot.ok_or_else(|| Failure::new("it has no boot image"))?;
+    let boot = get(&boot.sha256)?;
     let unpacked = image::unpack(&boot).map_err(Failure::new)?;
     let write = |name: &str, bytes: &[u8]| {
         let path = work.join(name);
