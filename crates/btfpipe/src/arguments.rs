@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use pipeline::file::{Environment, Given};
-use pipeline::project::Options;
+use pipeline::project::{Options, Pattern};
 use pipeline::schemas;
 
-use crate::tools;
+use crate::{store, tools};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -40,6 +40,12 @@ pub enum Command {
     Run(RunArguments),
     /// Resolve all kernels of a pipeline anew and write them into kernels.lock
     Lock(LockArguments),
+    /// Resolve those kernels of a pipeline anew that match a pattern, and leave the others as they are in kernels.lock
+    #[command(after_help = "Example: btfpipe update pipelines/release.yaml 'debian/12/**'")]
+    Update(UpdateArguments),
+    /// Look after the folder with what was fetched and derived
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Write BTFs, boot images and configurations of a pipeline's kernels into a folder, for other tools
     Extract(ExtractArguments),
     /// Say what a run would do, action by action, and why; do nothing
@@ -140,6 +146,21 @@ pub struct LockArguments {
     pub pipeline: PipelineArguments,
     #[command(flatten)]
     pub jobs: JobArguments,
+    /// Only say what would change, and fail when something would
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `btfpipe update`.
+#[derive(Debug, Args)]
+pub struct UpdateArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    #[command(flatten)]
+    pub jobs: JobArguments,
+    /// Which kernels: `*` and `?` within the parts of DISTRO/VERSION/ARCH/RELEASE, `**` for any number of parts
+    #[arg(value_name = "GLOB", value_parser = str::parse::<Pattern>)]
+    pub pattern: Option<Pattern>,
 }
 
 /// `btfpipe extract`.
@@ -175,6 +196,13 @@ impl RunArguments {
     pub fn options(&self) -> Options {
         let (jobs, locked, offline) = (self.jobs.jobs, self.locked, self.offline);
         Options { jobs, locked, offline, ..self.pipeline.options() }
+    }
+}
+
+impl UpdateArguments {
+    /// What it means to the library.
+    pub fn options(&self) -> Options {
+        Options { jobs: self.jobs.jobs, ..self.pipeline.options() }
     }
 }
 

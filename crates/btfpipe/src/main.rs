@@ -5,6 +5,7 @@
 
 mod arguments;
 mod pipelines;
+mod store;
 mod tools;
 
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
     let ended = match command {
         Command::Run(arguments) => pipelines::run(&arguments),
         Command::Lock(arguments) => pipelines::lock(&arguments),
+        Command::Update(arguments) => pipelines::update(&arguments),
+        Command::Store(command) => store::run(&command),
         Command::Extract(arguments) => pipelines::extract(&arguments),
         Command::Plan(arguments) => pipelines::plan(&arguments),
         Command::Check(arguments) => pipelines::check(&arguments),

@@ -7,7 +7,9 @@ use pipeline::outcome::{Code, Error};
 use pipeline::progress::{self, View};
 use pipeline::{schemas, summary};
 
-use crate::arguments::{ExtractArguments, LockArguments, PipelineArguments, RunArguments, SchemaArguments};
+use crate::arguments::{
+    ExtractArguments, LockArguments, PipelineArguments, RunArguments, SchemaArguments, UpdateArguments,
+};
 
 pub fn run(arguments: &RunArguments) -> Result<Code, Error> {
     let options = arguments.options();
@@ -24,9 +26,24 @@ pub fn run(arguments: &RunArguments) -> Result<Code, Error> {
 pub fn lock(arguments: &LockArguments) -> Result<Code, Error> {
     let options = arguments.options();
     let view = View::choose(options.jobs());
+    if arguments.check {
+        let checked = commands::check_lock(&options, &view)?;
+        drop(view);
+        say(&checked.to_string());
+        return Ok(checked.code());
+    }
     let relocked = commands::lock(&options, &view)?;
     drop(view);
     say(&format!("{relocked}"));
+    Ok(relocked.code())
+}
+
+pub fn update(arguments: &UpdateArguments) -> Result<Code, Error> {
+    let options = arguments.options();
+    let view = View::choose(options.jobs());
+    let relocked = commands::update(&options, arguments.pattern.as_ref(), &view)?;
+    drop(view);
+    say(&relocked.to_string());
     Ok(relocked.code())
 }
 
@@ -57,7 +74,7 @@ pub fn schema(arguments: &SchemaArguments) -> Result<Code, Error> {
 }
 
 /// Whoever closes the pipe has read enough.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -1,50 +1,13 @@
 //! The commands that need no pipeline, as people call them.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod world;
 
-use btf::{Btf, Builder, ByteOrder, IntEncoding, Kind};
-use object::write::{Object, Symbol, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use std::path::Path;
+use std::process::Command;
 
-/// A folder with a kernel whose `struct task` has `flags` and `pid`, another one where `pid` has moved, and programs
-/// that read `pid`, and `gone`, which neither has.
-struct World(tempfile::TempDir);
+use btf::Btf;
 
-impl World {
-    fn new() -> World {
-        let world = World(tempfile::tempdir().unwrap());
-        world.put("old.btf", &kernel(8));
-        world.put("new.btf", &kernel(16));
-        world.put("pid.bpf.o", &program("pid"));
-        world.put("gone.bpf.o", &program("gone"));
-        world.put("text.o", b"no object");
-        world
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) {
-        std::fs::write(self.path(name), bytes).unwrap();
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, arguments: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_btfpipe"));
-        command.current_dir(self.0.path()).args(arguments.split(' ')).output().unwrap()
-    }
-
-    /// Standard output; the exit code must be this, and the notes must have these words.
-    #[track_caller]
-    fn check(&self, arguments: &str, code: i32, noted: &str) -> String {
-        let output = self.run(arguments);
-        let notes = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments}: {notes}");
-        assert!(notes.contains(noted), "{arguments}: {notes}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
+use world::{World, kernel};
 
 #[test]
 fn record() {
@@ -154,51 +117,4 @@ fn prepare() {
     let poisoned = world.check("prepare --btf new.btf --format jsonl gone.bpf.o", 1, "");
     assert!(poisoned.contains("\"status\":\"poisoned-reachable\""), "{poisoned}");
     world.check("prepare --btf new.btf --elf out.o pid.bpf.o gone.bpf.o", 2, "name one program");
-}
-
-fn kernel(offset: u32) -> Vec<u8> {
-    let mut builder = Builder::new(ByteOrder::Little);
-    let int = builder.int("int", 4, IntEncoding::SIGNED).unwrap();
-    builder.composite(Kind::Struct, "task", offset + 4).unwrap();
-    builder.member("flags", int, 0, None).unwrap();
-    builder.member("pid", int, offset * 8, None).unwrap();
-    builder.composite(Kind::Struct, "unused", 4).unwrap();
-    builder.member("nobody", int, 0, None).unwrap();
-    builder.finish().unwrap()
-}
-
-/// `r1 = offset of a member of struct task; r0 = 0; exit`
-fn program(member: &str) -> Vec<u8> {
-    let mut builder = Builder::new(ByteOrder::Little);
-    let int = builder.int("int", 4, IntEncoding::SIGNED).unwrap();
-    let task = builder.composite(Kind::Struct, "task", 8).unwrap();
-    builder.member("before", int, 0, None).unwrap();
-    builder.member(member, int, 32, None).unwrap();
-    let (section, access) = (builder.string(b"kprobe/x").unwrap().0, builder.string(b"0:1").unwrap().0);
-    let btf = builder.finish().unwrap();
-    let mut ext = vec![0x9f, 0xeb, 1, 0];
-    for word in [32, 0, 0, 0, 0, 0, 28, 16, section, 1, 0, task.0, access, 0] {
-        ext.extend(u32::to_le_bytes(word));
-    }
-    let mut code = vec![0xb7, 1, 0, 0, 4, 0, 0, 0];
-    code.extend([0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
-    let mut file = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
-    for (name, data) in [(".BTF", btf), (".BTF.ext", ext), ("license", b"GPL\0".to_vec())] {
-        let section = file.add_section(Vec::new(), name.into(), SectionKind::Other);
-        file.set_section_data(section, data, 4);
-    }
-    let section = file.add_section(Vec::new(), b"kprobe/x".to_vec(), SectionKind::Text);
-    let size = code.len() as u64;
-    file.set_section_data(section, code, 8);
-    file.add_symbol(Symbol {
-        name: b"prog".to_vec(),
-        value: 0,
-        size,
-        kind: SymbolKind::Text,
-        scope: SymbolScope::Dynamic,
-        weak: false,
-        section: SymbolSection::Section(section),
-        flags: SymbolFlags::None,
-    });
-    file.write().unwrap()
 }

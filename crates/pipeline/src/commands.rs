@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use kernels::source::Pattern;
 use kernels::{Arch, Store};
 
+use crate::built_in::{AllSources, Kept};
 use crate::clang::{self, Clang};
 use crate::events::{Deaf, Events, Listener};
 use crate::export::Exported;
@@ -12,7 +14,7 @@ use crate::outcome::Error;
 use crate::plan::Plan;
 use crate::plugins::PluginSources;
 use crate::project::{Options, Project};
-use crate::relock::Relocked;
+use crate::relock::{Checked, Relocked};
 use crate::run::Finished;
 use crate::works::Tools;
 
@@ -21,7 +23,8 @@ use crate::works::Tools;
 pub fn check(options: &Options) -> Result<String, Error> {
     let project = Project::load(options)?;
     let events = Events::new(&Deaf);
-    project.validate(&PluginSources { root: project.file.root(), cache: None, events })?;
+    let plugins = PluginSources { root: project.file.root(), cache: None, events };
+    project.validate(&AllSources { plugins, kept: None })?;
     let kernels = project.locked_kernels();
     let (sources, files) = (project.file.kernels.len(), project.programs.len());
     let locked = match kernels.unresolved.len() {
@@ -44,6 +47,20 @@ pub fn lock(options: &Options, listener: &dyn Listener) -> Result<Relocked, Erro
     with_tools(options, listener, |tools| crate::relock::lock(options, tools))
 }
 
+/// Says what `lock` would change; writes nothing.
+pub fn check_lock(options: &Options, listener: &dyn Listener) -> Result<Checked, Error> {
+    with_tools(options, listener, |tools| crate::relock::check(options, tools))
+}
+
+/// Resolves those kernels anew that match a pattern, and leaves the others as they are.
+pub fn update(
+    options: &Options,
+    pattern: Option<&Pattern>,
+    listener: &dyn Listener,
+) -> Result<Relocked, Error> {
+    with_tools(options, listener, |tools| crate::relock::update(options, pattern, tools))
+}
+
 /// Writes BTFs, boot images and configurations of a pipeline's kernels into a folder.
 pub fn extract(options: &Options, folder: &Path, listener: &dyn Listener) -> Result<Exported, Error> {
     with_tools(options, listener, |tools| crate::export::export(options, folder, tools))
@@ -61,8 +78,9 @@ fn with_tools<T>(
 ) -> Result<T, Error> {
     let events = Events::new(listener);
     let root = crate::file::root_of(&options.file);
-    let cache = options.open_store()?.root().join("plugins");
-    let sources = PluginSources { root, cache: Some(cache), events };
+    let store = options.open_store()?;
+    let plugins = PluginSources { root, cache: Some(store.root().join("plugins")), events };
+    let sources = AllSources { plugins, kept: Some(Kept::new(store, options.offline)) };
     let clang: OnceLock<Result<Clang, String>> = OnceLock::new();
     let compile = |source: &Path, arch: Arch| {
         let clang = clang.get_or_init(|| Clang::find().map_err(|error| error.to_string()));

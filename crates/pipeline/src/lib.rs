@@ -1,6 +1,7 @@
 //! YAML to plan to run: steps, events, plugin host, reports.
 #![forbid(unsafe_code)]
 
+pub mod built_in;
 mod busy;
 pub mod clang;
 pub mod commands;
@@ -13,6 +14,7 @@ mod export;
 pub mod file;
 pub mod glob;
 pub mod host;
+pub mod lock_changes;
 pub mod locking;
 pub mod outcome;
 pub mod packaging;
@@ -30,6 +32,7 @@ pub mod schemas;
 pub mod selection;
 pub mod sources;
 pub mod steps;
+pub mod store;
 pub mod summary;
 pub mod tools;
 pub mod verifying;
@@ -37,4 +40,4 @@ pub mod works;
 pub mod yaml;
 
 pub use export::Exported;
-pub use relock::{Relocked, lock};
+pub use relock::{Checked, Relocked, lock};

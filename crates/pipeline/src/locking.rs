@@ -55,10 +55,14 @@ pub struct BadAnswer {
     pub reason: String,
 }
 
+/// A request as the lock knows it, of whatever pipeline.
+pub fn find_request<'l>(lock: &'l Lock, request: &Request) -> Option<&'l LockedRequest> {
+    lock.requests.iter().find(|known| known.plugin == request.plugin && known.with == request.with)
+}
+
 /// The kernels that the lock has for a request; None when it doesn't know the request, or lost a kernel of it.
 pub fn kept(lock: &Lock, request: &Request) -> Option<Vec<Chosen>> {
-    let known =
-        lock.requests.iter().find(|known| known.plugin == request.plugin && known.with == request.with)?;
+    let known = find_request(lock, request)?;
     let kernels: Option<Vec<&LockedKernel>> = known.kernels.iter().map(|id| lock.find(id)).collect();
     kernels.map(|kernels| kernels.into_iter().map(Chosen::locked).collect())
 }

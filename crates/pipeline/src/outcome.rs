@@ -121,6 +121,17 @@ pub enum Error {
     /// No kernel, because every entry has a `when:` that doesn't hold.
     #[error("{}: no kernel source counts; give --profile, or an entry without `when:`", .0.display())]
     NoSource(PathBuf),
+    /// No store where one is to be looked at.
+    #[error("there is no store at {}", .0.display())]
+    NoStore(PathBuf),
+    /// A pattern that no kernel matches.
+    #[error("no kernel of the pipeline or of {} matches {pattern}", lock.display())]
+    NoKernel {
+        /// The pattern.
+        pattern: String,
+        /// The lock.
+        lock: PathBuf,
+    },
     /// The package can't be written.
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
@@ -130,7 +141,12 @@ impl Error {
     /// The exit code.
     pub fn code(&self) -> Code {
         match self {
-            Error::File(_) | Error::Invalid(_) | Error::Epoch(_) | Error::NoSource(_) => Code::Usage,
+            Error::File(_)
+            | Error::Invalid(_)
+            | Error::Epoch(_)
+            | Error::NoSource(_)
+            | Error::NoStore(_)
+            | Error::NoKernel { .. } => Code::Usage,
             Error::Kernels(kernels::Error::Lock { .. }) => Code::Usage,
             Error::NotLocked { .. } => Code::Lock,
             Error::Source { error, .. } => Code::of_class(error.class),

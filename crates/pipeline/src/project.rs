@@ -1,8 +1,10 @@
 //! A pipeline with its lock, its programs' files and its kernels: everything that is read before anything runs.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
+pub use kernels::source::Pattern;
 use kernels::{KernelId, Lock, Store};
 use plugin::{Class, SourceKernel};
 
@@ -78,6 +80,8 @@ pub struct Kernels {
     pub chosen: BTreeMap<KernelId, (Chosen, Vec<usize>)>,
     /// Requests (by index) that the lock doesn't answer.
     pub unresolved: Vec<usize>,
+    /// Kernels that a second source has, with other files: the first one's are worked on.
+    pub twice: Vec<Chosen>,
 }
 
 impl Project {
@@ -242,8 +246,16 @@ impl Project {
 impl Kernels {
     fn add(&mut self, chosen: Vec<Chosen>, request: usize) {
         for chosen in chosen {
-            let (_, requests) = self.chosen.entry(chosen.id.clone()).or_insert_with(|| (chosen, Vec::new()));
-            requests.push(request);
+            match self.chosen.entry(chosen.id.clone()) {
+                Entry::Vacant(entry) => _ = entry.insert((chosen, vec![request])),
+                Entry::Occupied(mut entry) => {
+                    let (first, requests) = entry.get_mut();
+                    requests.push(request);
+                    if first.source.packages != chosen.source.packages {
+                        self.twice.push(chosen);
+                    }
+                }
+            }
         }
     }
 }

@@ -1,19 +1,21 @@
 //! Writing `kernels.lock`: after a run that had to resolve, and for `btfpipe lock`.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use kernels::source::Pattern;
 use kernels::{KernelId, Lock, LockedKernel};
 
-use crate::content::{self, Content};
+use crate::content::{self, Content, NoContent, Supply};
 use crate::events::Events;
-use crate::locking::{self, Request, Why};
+use crate::lock_changes::{Change, changes};
+use crate::locking::{self, Chosen, Request, Why};
 use crate::outcome::{Code, Error, Failure};
-use crate::project::{Options, Project, shown};
+use crate::project::{Kernels, Options, Project, shown};
 use crate::works::{Tools, Worked, Works};
 
 /// The lock after work on kernels, and what changed in it.
-pub(crate) fn relock(project: &Project, done: &[Worked]) -> Result<(Lock, Vec<String>), Failure> {
+pub(crate) fn relock(project: &Project, done: &[Worked]) -> Result<(Lock, Vec<Change>), Failure> {
     let mut answers: Vec<(Request, Vec<LockedKernel>)> = Vec::new();
     let mut declared = project.declared();
     for (index, (request, _)) in project.requests.iter().enumerate() {
@@ -52,27 +54,11 @@ fn kept_lock(worked: &Worked) -> Option<LockedKernel> {
     worked.chosen.locked.clone().filter(|_| worked.chosen.why == Why::Locked)
 }
 
-/// One line a change.
-fn changes(before: &Lock, after: &Lock) -> Vec<String> {
-    let mut lines = Vec::new();
-    for kernel in &after.kernels {
-        match before.find(&kernel.id) {
-            None => lines.push(format!("added {}", kernel.id)),
-            Some(old) if old == kernel => {}
-            Some(old) if old.packages == kernel.packages => lines.push(format!("completed {}", kernel.id)),
-            Some(_) => lines.push(format!("CHANGED {}: the same name, other bytes", kernel.id)),
-        }
-    }
-    let removed = before.kernels.iter().filter(|kernel| after.find(&kernel.id).is_none());
-    lines.extend(removed.map(|kernel| format!("removed {}", kernel.id)));
-    lines
-}
-
 /// Writes the lock when it changed, aloud.
 pub(crate) fn write_lock(
     project: &Project,
     next: &Lock,
-    changes: &[String],
+    changes: &[Change],
     events: Events<'_>,
 ) -> Result<(), Error> {
     // The text says which differences count: the order of requests doesn't.
@@ -81,8 +67,14 @@ pub(crate) fn write_lock(
     }
     next.write(&project.lock_path)?;
     let name = project.lock_path.display();
-    let what = if changes.is_empty() { vec!["requests".to_owned()] } else { changes.to_vec() };
+    let what: Vec<String> = match changes {
+        [] => vec!["requests".to_owned()],
+        changes => changes.iter().map(ToString::to_string).collect(),
+    };
     events.info(format!("{name} written, commit it: {}", what.join(", ")));
+    for change in changes.iter().filter(|change| change.is_loud()) {
+        events.warn(format!("{name}: {change}"));
+    }
     Ok(())
 }
 
@@ -110,8 +102,8 @@ pub(crate) fn keep(
 pub struct Relocked {
     /// Where the lock is.
     pub path: PathBuf,
-    /// One line a change.
-    pub changes: Vec<String>,
+    /// What changed.
+    pub changes: Vec<Change>,
     /// How many kernels it has now.
     pub kernels: usize,
     /// Kernels that could not be locked, and why.
@@ -140,26 +132,151 @@ impl fmt::Display for Relocked {
 
 /// Resolves every request, fetches and extracts what is new, writes the lock.
 pub fn lock(options: &Options, tools: Tools<'_>) -> Result<Relocked, Error> {
+    update(options, None, tools)
+}
+
+/// The same for those kernels that match a pattern; the others stay as they are.
+pub(crate) fn update(
+    options: &Options,
+    pattern: Option<&Pattern>,
+    tools: Tools<'_>,
+) -> Result<Relocked, Error> {
     let project = Project::load(options)?;
-    if options.offline {
-        let (request, place) = &project.requests[0];
-        return Err(Error::Offline {
-            lock: project.lock_path,
-            request: shown(request),
-            place: place.clone(),
-        });
-    }
     let store = options.open_store()?;
     let work = store.root().join("tmp");
-    let kernels = project.resolve_all(tools.sources, &work, tools.events)?;
+    let kernels = resolve(&project, options, pattern, &work, tools)?;
     tools.events.plan(kernels.chosen.len() as u64 * 2);
     let works = Works::new(&project, options, tools, &store, &work, &kernels);
+    let twice = kernels.twice.clone();
     let done = works.all(kernels, false);
     let (next, changes) = relock(&project, &done).map_err(internal)?;
     write_lock(&project, &next, &changes, tools.events)?;
-    let failures =
-        done.into_iter().filter_map(|worked| Some((worked.chosen.id, worked.result.err()?))).collect();
+    let supply = Supply { store: &store, sources: tools.sources, work: &work, offline: options.offline };
+    let mut failures: Vec<(KernelId, Failure)> = twice
+        .iter()
+        .filter_map(|other| Some((other.id.clone(), compare(supply, &done, other, tools.events).err()?)))
+        .collect();
+    failures.extend(done.into_iter().filter_map(|worked| Some((worked.chosen.id, worked.result.err()?))));
     Ok(Relocked { path: project.lock_path, changes, kernels: next.kernels.len(), failures })
+}
+
+/// What the sources name now; of what does not match the pattern, what is locked.
+fn resolve(
+    project: &Project,
+    options: &Options,
+    pattern: Option<&Pattern>,
+    work: &Path,
+    tools: Tools<'_>,
+) -> Result<Kernels, Error> {
+    if options.offline {
+        let (request, place) = &project.requests[0];
+        let (lock, request, place) = (project.lock_path.clone(), shown(request), place.clone());
+        return Err(Error::Offline { lock, request, place });
+    }
+    let mut kernels = project.resolve_all(tools.sources, work, tools.events)?;
+    let Some(pattern) = pattern else { return Ok(kernels) };
+    let locked = project.locked_kernels();
+    let asked = |id: &KernelId| pattern.matches(&id.to_string());
+    if !kernels.chosen.keys().chain(locked.chosen.keys()).any(asked) {
+        return Err(Error::NoKernel {
+            pattern: String::from(pattern.clone()),
+            lock: project.lock_path.clone(),
+        });
+    }
+    // What the lock doesn't answer is taken as a whole: a part of an answer would be mistaken for it.
+    let is_new = |requests: &[usize]| requests.iter().any(|request| locked.unresolved.contains(request));
+    kernels.chosen.retain(|id, (_, requests)| asked(id) || is_new(requests));
+    kernels.twice.retain(|chosen| kernels.chosen.contains_key(&chosen.id));
+    for (id, entry) in locked.chosen {
+        if !asked(&id) {
+            kernels.chosen.insert(id, entry);
+        }
+    }
+    Ok(kernels)
+}
+
+/// Two sources have a kernel of this name: their BTFs have to be of one kernel.
+fn compare(supply: Supply<'_>, done: &[Worked], other: &Chosen, events: Events<'_>) -> Result<(), Failure> {
+    let Some(Worked { chosen, result: Ok((content, _)), .. }) =
+        done.iter().find(|worked| worked.chosen.id == other.id)
+    else {
+        return Ok(());
+    };
+    let second = match content::obtain(supply, other, events) {
+        Ok(content) => content,
+        Err(NoContent::Failed(failure)) => return Err(failure),
+        Err(NoContent::Gone(reason)) => return Err(Failure::new(reason)),
+    };
+    let lost = || Failure::new("the store lost its BTF; run again");
+    let first_btf = supply.store.get(&content.btf.sha256)?.ok_or_else(lost)?;
+    let second_btf = supply.store.get(&second.btf.sha256)?.ok_or_else(lost)?;
+    let differences =
+        kernels::same_kernel::find_differences(&first_btf, &second_btf).map_err(Failure::new)?;
+    let (one, two) = (&chosen.plugin, &other.plugin);
+    match &differences[..] {
+        [] => {
+            events.info(format!("{}: {one} and {two} have BTF of the same kernel", other.id));
+            Ok(())
+        }
+        [first, rest @ ..] => Err(Failure::digest(format!(
+            "{one} and {two} have BTF of different kernels: one of them was made from another kernel than its name says: \
+             {first}{}; leave one of them out",
+            if rest.is_empty() { String::new() } else { format!(", and {} more layouts differ", rest.len()) }
+        ))),
+    }
+}
+
+/// What `btfpipe lock --check` found.
+#[derive(Debug)]
+pub struct Checked {
+    /// Where the lock is.
+    pub path: PathBuf,
+    /// One line a kernel that `btfpipe lock` would change.
+    pub changes: Vec<String>,
+}
+
+impl Checked {
+    /// The exit code.
+    pub fn code(&self) -> Code {
+        if self.changes.is_empty() { Code::Ok } else { Code::Lock }
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        for change in &self.changes {
+            writeln!(out, "{change}")?;
+        }
+        match self.changes.len() {
+            0 => writeln!(out, "{}: up to date", self.path.display()),
+            count => writeln!(
+                out,
+                "{}: {count} kernels would change; run \"btfpipe lock\" or \"btfpipe update GLOB\", and commit it",
+                self.path.display()
+            ),
+        }
+    }
+}
+
+/// Asks every source, and says what would change. Fetches no packages, writes nothing.
+pub(crate) fn check(options: &Options, tools: Tools<'_>) -> Result<Checked, Error> {
+    let project = Project::load(options)?;
+    let store = options.open_store()?;
+    let kernels = resolve(&project, options, None, &store.root().join("tmp"), tools)?;
+    let mut changes = Vec::new();
+    for (id, (chosen, _)) in &kernels.chosen {
+        match (&chosen.locked, project.lock.find(id)) {
+            (Some(_), _) => {}
+            (None, Some(_)) => changes.push(format!("CHANGED {id}: the same name, other files")),
+            (None, None) => changes.push(format!("new {id}")),
+        }
+    }
+    let asked = project.requests.iter().map(|(request, _)| request);
+    for known in asked.filter_map(|request| locking::find_request(&project.lock, request)) {
+        let gone = known.kernels.iter().filter(|id| !kernels.chosen.contains_key(*id));
+        changes.extend(gone.map(|id| format!("LOST {id}: its source no longer names it")));
+    }
+    Ok(Checked { path: project.lock_path, changes })
 }
 
 /// What was checked when it was resolved can't be wrong now.
