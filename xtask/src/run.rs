@@ -28,7 +28,8 @@ pub fn build(shell: &Shell) -> Result<PathBuf, Error> {
     eprintln!("building btfpipe");
     let mut cargo = cmd!(
         shell,
-        "cargo build --quiet --locked --release --package btfpipe --package btfpipe-plugin-debian"
+        "cargo build --quiet --locked --release --package btfpipe --package btfpipe-plugin-debian
+            --package btfpipe-plugin-dwarf"
     );
     match &guest {
         Some(guest) => cargo = cargo.env(guest::EMBED, guest),

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("pipeline", "crates/pipeline", &["btf", "relo-core", "kernels", "bundle", "plugin", "vmtest"]),
     ("btfpipe", "crates/btfpipe", &["pipeline"]),
     ("btfpipe-plugin-debian", "plugins/debian", &["plugin"]),
+    ("btfpipe-plugin-dwarf", "plugins/dwarf", &["plugin"]),
     ("judge-libbpf", "judges/libbpf", &["btf", "relo-core", "kernels", "pipeline"]),
     ("judge-prepare", "judges/prepare", &["btf", "relo-core"]),
     ("xtask", "xtask", &[]),
