@@ -10,6 +10,7 @@ mod guest;
 mod packages;
 mod real;
 mod run;
+mod sources;
 mod test;
 
 use std::process::ExitCode;
@@ -69,6 +70,24 @@ const TASKS: &[Task] = &[
         arguments: "SECONDS BTF [TARGET…]",
         about: "run the fuzz targets, all or those named, each so long, seeded with real objects and this kernel's BTF",
         run: fuzz::fuzz,
+    },
+    Task {
+        name: "kills",
+        arguments: "[N]",
+        about: "kill downloads and store writes 200 times, or N, at random points: the store must be whole each time",
+        run: sources::kills,
+    },
+    Task {
+        name: "archive",
+        arguments: "COUNT [REAL…]",
+        about: "make a BTFHub-shaped archive, serve it on loopback, list, lock and fetch it; prints how long that took",
+        run: sources::archive,
+    },
+    Task {
+        name: "dwarf",
+        arguments: "[RELEASE]",
+        about: "BTF of a Debian kernel's debug package (280 MB): every decision must equal that on the kernel's own",
+        run: sources::dwarf,
     },
     Task {
         name: "packages",
