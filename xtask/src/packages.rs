@@ -50,6 +50,7 @@ pub const TEST: &[Package] = &[
     package("libarchive-tools", "its bsdtar reads the packages", Has::Command("bsdtar")),
     package("binutils", "its readelf looks at ELF files that we write", Has::Command("readelf")),
     package("nginx-light", "a real server to download from", Has::File(&["/usr/sbin/nginx"])),
+    package("openssl", "makes the certificate of that server", Has::Command("openssl")),
     package("strace", "shows that --offline opens no socket", Has::Command("strace")),
     package("libbpf-tools", "52 real programs to compare with", Has::File(&["/usr/sbin/opensnoop"])),
 ];

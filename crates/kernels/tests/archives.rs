@@ -135,7 +135,11 @@ fn streams() {
     flipped[middle] ^= 0x55;
     check("a flipped byte", &flipped, Fails("broken xz data"));
     check("a page of HTML", b"<html>503</html>", Fails("starts with"));
-    check("a pointer of Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", Fails("starts with 76657273"));
+    check(
+        "a pointer of Git LFS",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        Fails("starts with 76657273"),
+    );
     let nested = (0..12).fold(btf(), |inner, _| xz(&file("x", &inner)));
     check("nested without end", &nested, Fails("too many layers"));
     check("xz in xz in tar", &xz(&file("x", &xz(&btf()))), Btf);

@@ -47,6 +47,14 @@ fn child() {
     }
 }
 
+/// The child.
+pub fn command(store: &Path, url: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "killed::child", "--quiet"]).stdout(Stdio::null());
+    command.env("BTFPIPE_TEST_STORE", store).env("BTFPIPE_TEST_URL", url);
+    command
+}
+
 #[test]
 fn killed_at_any_point() {
     let kills = std::env::var("BTFPIPE_KILLS").ok().map_or(KILLS, |kills| kills.parse().unwrap());
@@ -54,15 +62,7 @@ fn killed_at_any_point() {
     let server = Server::start(&content, &[Reply::GoodUntil(500_000), Reply::Good]);
     let folder = tempfile::tempdir().unwrap();
     let (path, url) = (folder.path().join("store"), server.url("/f"));
-    let start = || {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "killed::child", "--quiet"])
-            .env("BTFPIPE_TEST_STORE", &path)
-            .env("BTFPIPE_TEST_URL", &url)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
+    let start = || command(&path, &url).spawn().unwrap();
     // How long the whole takes says where the random points are.
     let began = Instant::now();
     assert!(start().wait().unwrap().success());

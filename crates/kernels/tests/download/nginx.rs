@@ -19,7 +19,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    fn start(program: &Path, files: &[(&str, &[u8])]) -> Nginx {
+    fn start(program: &Path, files: &[(&str, &[u8])], more: impl Fn(&Path, u16) -> String) -> Nginx {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         std::fs::create_dir(&root).unwrap();
@@ -29,7 +29,7 @@ impl Nginx {
         // Free now; nobody else is given it while the listener's address is fresh.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = folder.path().join("nginx.conf");
-        std::fs::write(&config, config_text(folder.path(), port)).unwrap();
+        std::fs::write(&config, config_text(folder.path(), port, &more(folder.path(), port))).unwrap();
         let process = Command::new(program)
             .args(["-p", folder.path().to_str().unwrap(), "-c", config.to_str().unwrap(), "-e", "error.log"])
             .stdin(Stdio::null())
@@ -63,7 +63,7 @@ impl Drop for Nginx {
     }
 }
 
-fn config_text(folder: &Path, port: u16) -> String {
+fn config_text(folder: &Path, port: u16, more: &str) -> String {
     let folder = folder.display();
     format!(
         "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
@@ -75,7 +75,7 @@ fn config_text(folder: &Path, port: u16) -> String {
             gzip on; gzip_min_length 1; gzip_types *;
             limit_req_zone $server_name zone=all:1m rate=1r/s;
             server {{
-                listen 127.0.0.1:{port};
+                {more}
                 root {folder}/root;
                 location /moved/ {{ return 302 /plain; }}
                 location /loop {{ return 302 /loop; }}
@@ -86,6 +86,46 @@ fn config_text(folder: &Path, port: u16) -> String {
     )
 }
 
+fn listen(_: &Path, port: u16) -> String {
+    format!("listen 127.0.0.1:{port};")
+}
+
+/// A certificate that nobody signed is refused; with it among the system's roots, it is good.
+#[test]
+fn certificates_are_checked() {
+    let (Some(program), Some(openssl)) = (find_program("nginx"), find_program("openssl")) else {
+        assert!(std::env::var_os("BTFPIPE_NO_SKIPS").is_none(), "nginx or openssl is not installed");
+        return eprintln!("skipped: nginx or openssl is not installed");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["key.pem", "cert.pem"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+    let [key, certificate] = &paths;
+    let made = Command::new(openssl)
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", key, "-out", certificate])
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+    let names: Vec<String> = (0..40).map(|index| index.to_string()).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"content"[..])).collect();
+    let nginx = Nginx::start(&program, &files, |_, port| {
+        format!("listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};")
+    });
+    let url = format!("https://127.0.0.1:{}", nginx.port);
+    let place = Place::new();
+    let error = place.fetch(settings(), &of(b"content", vec![format!("{url}/0")])).unwrap_err().to_string();
+    assert!(error.contains("no answer: invalid peer certificate"), "{error}");
+    place.is_clean(&[]);
+    let store = folder.path().join("store");
+    let trusting = |certificate: &str| {
+        let mut command = crate::killed::command(&store, &url);
+        command.env("SSL_CERT_FILE", certificate).stderr(Stdio::null()).status().unwrap().success()
+    };
+    assert!(trusting(certificate));
+    assert!(kernels::Store::open(&store).unwrap().contains(&Digest::of(b"content")));
+}
+
 #[test]
 fn from_nginx() {
     let Some(program) = find_program("nginx") else {
@@ -94,7 +134,7 @@ fn from_nginx() {
         return;
     };
     let content: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
-    let nginx = Nginx::start(&program, &[("plain", &content), ("empty", b"")]);
+    let nginx = Nginx::start(&program, &[("plain", &content), ("empty", b"")], listen);
     let fetch = |settings: Settings, path: &str| {
         let place = Place::new();
         let found = place.fetch(settings, &of(&content, vec![nginx.url(path)]));

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use kernels::download::{Downloader, Pin, Settings, Unwatched, Wanted};
 use kernels::{Digest, Store};
 
+use crate::killed;
 use crate::server::{Reply, Server, answer};
 use crate::{Place, of, settings};
 
@@ -88,4 +89,22 @@ fn lists_are_asked_for_every_time() {
     let wanted = Wanted { urls: vec![server.url("/list")], pin: Pin::Nothing, limit: 100 };
     let fetch = || place.fetch(settings(), &wanted).unwrap().sha256;
     assert_eq!((fetch(), fetch()), (Digest::of(b"one"), Digest::of(b"two")));
+}
+
+/// In a process of its own, since the environment is everybody's.
+#[test]
+fn proxies_come_from_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Server::start(b"content", &[Reply::Good]);
+    let run = |url: &str, no_proxy: &str| {
+        let store = folder.path().join(no_proxy);
+        let mut command = killed::command(&store, url);
+        command.env("http_proxy", proxy.url("")).env("no_proxy", no_proxy).env_remove("HTTP_PROXY");
+        command.env_remove("NO_PROXY").stderr(std::process::Stdio::null()).status().unwrap().success()
+    };
+    assert!(run("http://nowhere.invalid/f", "other.invalid"));
+    assert!(proxy.asked().iter().any(|asked| asked.path == "http://nowhere.invalid/f/7"));
+    let asked = proxy.asked().len();
+    assert!(!run("http://127.0.0.1:1/f", "127.0.0.1"), "nobody is there");
+    assert_eq!(proxy.asked().len(), asked);
 }
