@@ -46,6 +46,7 @@ pub const TEST: &[Package] = &[
     package("pahole", "makes BTF of 32-bit and big-endian kernels", Has::Command("pahole")),
     package("zstd", "reads the packages", Has::Command("zstd")),
     package("python3", "its tarfile reads the packages", Has::Command("python3")),
+    package("libzstd-dev", "the reader in C", Has::File(&["/usr/include/zstd.h"])),
     package("xz-utils", "reads the packages", Has::Command("xz")),
     package("libarchive-tools", "its bsdtar reads the packages", Has::Command("bsdtar")),
     package("binutils", "its readelf looks at ELF files that we write", Has::Command("readelf")),
