@@ -29,7 +29,7 @@ impl Nginx {
         // Free now; nobody else is given it while the listener's address is fresh.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = folder.path().join("nginx.conf");
-        std::fs::write(&config, config_text(folder.path(), port, &more(folder.path(), port))).unwrap();
+        std::fs::write(&config, config_text(folder.path(), &more(folder.path(), port))).unwrap();
         let process = Command::new(program)
             .args(["-p", folder.path().to_str().unwrap(), "-c", config.to_str().unwrap(), "-e", "error.log"])
             .stdin(Stdio::null())
@@ -63,7 +63,7 @@ impl Drop for Nginx {
     }
 }
 
-fn config_text(folder: &Path, port: u16, more: &str) -> String {
+fn config_text(folder: &Path, more: &str) -> String {
     let folder = folder.display();
     format!(
         "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
