@@ -63,6 +63,19 @@ impl AllSources<'_> {
 }
 
 impl Sources for AllSources<'_> {
+    fn config_schema(&self, plugin: &str) -> Result<Option<Value>, SourceError> {
+        match source::config_schema(plugin) {
+            Some(text) => serde_json::from_str(text).map(Some).map_err(|error| failure(Class::Tool, error)),
+            None => self.plugins.config_schema(plugin),
+        }
+    }
+
+    fn known(&self) -> Vec<String> {
+        let mut names = self.plugins.known();
+        names.extend(source::NAMES.map(str::to_owned));
+        names
+    }
+
     fn validate(&self, plugin: &str, with: &Value) -> Result<Vec<Problem>, SourceError> {
         if !source::is_built_in(plugin) {
             return self.plugins.validate(plugin, with);

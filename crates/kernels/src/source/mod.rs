@@ -137,6 +137,16 @@ pub fn is_built_in(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// The JSON Schema of a source's configuration; None for names that are not of a source here.
+pub fn config_schema(name: &str) -> Option<&'static str> {
+    match name {
+        "btfhub" => Some(include_str!("schema/btfhub.json")),
+        "files" => Some(include_str!("schema/files.json")),
+        "host" => Some(include_str!("schema/host.json")),
+        _ => None,
+    }
+}
+
 /// What is wrong with a configuration; None when it is right.
 pub fn find_fault(name: &str, with: &Value) -> Option<String> {
     let read = match name {
@@ -207,4 +217,42 @@ fn walk(root: &Path) -> Result<Vec<(String, u64)>, Error> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What a schema has and what is read have to be the same.
+    #[test]
+    fn schemas_name_the_fields() {
+        let check = |name: &str, with: Value| {
+            let schema: Value = serde_json::from_str(config_schema(name).unwrap()).unwrap();
+            let listed: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+            let mut given: Vec<&String> = with.as_object().unwrap().keys().collect();
+            given.sort_by_key(|key| listed.iter().position(|other| other == key));
+            assert_eq!(given, listed, "{name}");
+            assert_eq!(find_fault(name, &with), None);
+            for field in listed {
+                let mut wrong = with.clone();
+                wrong[field] = json!({"odd": 1});
+                assert!(find_fault(name, &wrong).is_some(), "{name}: {field}");
+            }
+        };
+        let selection = json!({
+            "select": "a/**", "versions": ">=4", "newest": 1,
+            "exclude": [{"kernels": "b/**", "reason": "x", "until": "2027-01-31"}],
+        });
+        let with = |mut fields: Value| {
+            fields.as_object_mut().unwrap().extend(selection.as_object().unwrap().clone());
+            fields
+        };
+        check("btfhub", with(json!({"url": "x", "ref": "main", "index": "i", "mirrors": ["m"]})));
+        let told = json!({"paths": ["x"], "distro": "a", "version": "1", "arch": "arm64", "release": "6"});
+        check("files", with(told));
+        check("host", json!({"root": "/", "arch": "arm64", "modules": true}));
+        assert!(config_schema("debian").is_none() && find_fault("debian", &json!({})).is_some());
+        assert!(NAMES.iter().all(|name| config_schema(name).is_some() && is_built_in(name)));
+    }
 }
