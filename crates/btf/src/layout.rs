@@ -156,6 +156,8 @@ impl Search<'_> {
             },
             (None, Kind::Unknown(number)) if number < KINDS => {
                 let possible = shapes.entry(number).or_insert_with(every_shape);
+                // Looking at each takes as long as reading a word.
+                self.words = self.words.saturating_sub(possible.len());
                 let lengths: BTreeSet<usize> = possible.iter().map(|&shape| length_of(shape, len)).collect();
                 match lengths.into_iter().collect::<Vec<_>>() {
                     only if only.len() == 1 => Step::To(at + TYPE_LEN + only[0]),
