@@ -20,6 +20,15 @@ impl Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
+    /// The 32 bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Digest {
+        Digest(bytes)
+    }
+
     /// The digest of a file's content, and its size in bytes.
     pub fn of_file(path: &Path) -> Result<(Digest, u64), Error> {
         let read = || {

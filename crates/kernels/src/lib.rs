@@ -15,6 +15,7 @@
 //! | `source/` | the sources that need no plugin: `btfhub`, `files`, `host` |
 //! | `store.rs`, `store/upkeep.rs`, `key_lock.rs` | what was fetched and derived, by content and by key |
 //! | `download/` | files from servers into the store |
+//! | `corpus.rs` | BTFs that are kept at hand, by name, with an index or packed |
 //!
 //! Everything read here comes from elsewhere and may be broken or hostile: all sizes have limits, nothing from a
 //! package is written to a path that the package names.
@@ -23,6 +24,7 @@
 mod ar;
 mod arch;
 mod compression;
+pub mod corpus;
 mod deb;
 mod digest;
 pub mod download;
@@ -44,6 +46,7 @@ pub mod source;
 mod store;
 
 pub use arch::Arch;
+pub use corpus::Corpus;
 pub use digest::Digest;
 pub use error::{Error, FormatError};
 pub use extract::Extracted;

@@ -219,7 +219,7 @@ impl Store {
         }
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         blob_path(&self.root, digest)
     }
 
@@ -227,7 +227,7 @@ impl Store {
         derived_path(&self.root, key)
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let write = || {
             let mut temp = temp_file(&self.root.join("tmp"))?;
             temp.write_all(bytes)?;

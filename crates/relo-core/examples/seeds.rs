@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(&folder);
     let kernel = fs::read(kernel)?;
     let kernel = Btf::parse(&*kernel)?;
-    for target in ["elf", "btf", "btf_ext", "relocate", "minimize", "prepare"] {
+    for target in ["elf", "btf", "btf_ext", "index", "relocate", "minimize", "prepare"] {
         fs::create_dir_all(folder.join(target))?;
     }
     for path in args {
@@ -44,6 +44,7 @@ fn write(folder: &Path, name: &str, object: &[u8], kernel: &Btf<'_>) -> Result<(
     let minimized = minimize(kernel, &[&parsed], MinimizeOptions::default())?.bytes;
     fs::write(folder.join("elf").join(name), object)?;
     fs::write(folder.join("btf").join(name), own)?;
+    fs::write(folder.join("index").join(name), [&[0xff; 8], own].concat())?;
     fs::write(folder.join("btf_ext").join(name), section(".BTF.ext")?)?;
     for target in ["relocate", "minimize", "prepare"] {
         for (of, btf) in [("own", own), ("kernel", &minimized)] {
