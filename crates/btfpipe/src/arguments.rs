@@ -72,6 +72,11 @@ pub enum Command {
     /// The same for many BTFs or archives of them at once
     #[command(after_help = "Example: btfpipe minimize --btf btfhub-archive/ubuntu --out min/ *.bpf.o")]
     Minimize(tools::MinimizeArguments),
+    /// Keep BTFs of kernels in the store, indexed: as input, `store:NAME` costs no pass over the BTF
+    #[command(after_help = "Examples:
+  btfpipe corpus add btfhub-archive/ubuntu
+  btfpipe minimize --btf 'store:20.04/*' --out min/ *.bpf.o")]
+    Corpus(tools::CorpusArguments),
     /// Print a BTF as text, as bpftool does
     #[command(after_help = "Example: btfpipe dump vmlinuz-6.1.0-50-amd64 --format c > vmlinux.h")]
     Dump(tools::DumpArguments),

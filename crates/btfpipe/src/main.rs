@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Prepare(arguments) => return end(tools::prepare(&arguments), ToolError::code),
         Command::MinCoreBtf(arguments) => return end(tools::min_core_btf(&arguments), ToolError::code),
         Command::Minimize(arguments) => return end(tools::minimize(&arguments), ToolError::code),
+        Command::Corpus(arguments) => return end(tools::corpus(&arguments), ToolError::code),
         Command::Dump(arguments) => return end(tools::dump(&arguments), ToolError::code),
         Command::Diff(arguments) => return end(tools::diff(&arguments), ToolError::code),
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use pipeline::outcome::Code;
 use pipeline::tools::{self, Keep, KernelVersion, Mode, TargetFiles, ToolError, Voice};
 
@@ -166,6 +166,53 @@ pub enum DumpFormat {
     C,
 }
 
+/// `btfpipe corpus`.
+#[derive(Debug, Args)]
+pub struct CorpusArguments {
+    #[command(subcommand)]
+    action: CorpusAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum CorpusAction {
+    /// Keep the BTFs of files, archives or folders of them, each under its path without suffixes
+    Add {
+        /// Files that have BTF, or folders of them
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        place: StoreArguments,
+        #[command(flatten)]
+        jobs: JobArguments,
+    },
+    /// List the kernels
+    Ls(CorpusChoice),
+    /// Read every byte again; make wrong indexes again, say what is lost
+    Verify(CorpusChoice),
+    /// Compress kernels, related ones beside each other, until they are unpacked or added again
+    Pack(CorpusChoice),
+    /// Keep kernels ready to be read again
+    Unpack(CorpusChoice),
+}
+
+/// Which kernels of which store.
+#[derive(Debug, Args)]
+struct CorpusChoice {
+    /// Names, with `*` and `?`; all if none is given
+    #[arg(value_name = "NAME")]
+    kernels: Vec<String>,
+    #[command(flatten)]
+    place: StoreArguments,
+}
+
+/// Where the store is.
+#[derive(Debug, Args)]
+struct StoreArguments {
+    /// Where the store is
+    #[arg(long, value_name = "FOLDER", env = "BTFPIPE_STORE")]
+    store: Option<PathBuf>,
+}
+
 /// `btfpipe dump`.
 #[derive(Debug, Args)]
 pub struct DumpArguments {
@@ -253,6 +300,24 @@ pub fn minimize(arguments: &MinimizeArguments) -> Result<Code, ToolError> {
         jobs: arguments.jobs.jobs,
     };
     aloud(|voice| tools::batch::run(&options, voice))
+}
+
+pub fn corpus(arguments: &CorpusArguments) -> Result<Code, ToolError> {
+    let (action, store, kernels, jobs) = match &arguments.action {
+        CorpusAction::Add { files, place, jobs } => {
+            (tools::corpus::Action::Add(files.clone()), place, Vec::new(), jobs.jobs)
+        }
+        CorpusAction::Ls(chosen) => (tools::corpus::Action::List, &chosen.place, chosen.kernels.clone(), 0),
+        CorpusAction::Verify(chosen) => {
+            (tools::corpus::Action::Verify, &chosen.place, chosen.kernels.clone(), 0)
+        }
+        CorpusAction::Pack(chosen) => (tools::corpus::Action::Pack, &chosen.place, chosen.kernels.clone(), 0),
+        CorpusAction::Unpack(chosen) => {
+            (tools::corpus::Action::Unpack, &chosen.place, chosen.kernels.clone(), 0)
+        }
+    };
+    let options = tools::corpus::Options { action, kernels, store: store.store.clone(), jobs };
+    aloud(|voice| tools::corpus::run(&options, voice))
 }
 
 pub fn dump(arguments: &DumpArguments) -> Result<Code, ToolError> {

@@ -1,6 +1,7 @@
 //! The commands that need no pipeline: files in, an answer or files out.
 
 pub mod batch;
+pub mod corpus;
 pub mod diff;
 pub mod dump;
 pub mod kernel;
@@ -27,6 +28,9 @@ pub enum ToolError {
     /// A file with BTF.
     #[error(transparent)]
     Input(#[from] kernels::InputError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] kernels::Error),
     /// What the file's BTF holds.
     #[error("{name}: {error}")]
     Btf {
@@ -72,7 +76,9 @@ impl ToolError {
     pub fn code(&self) -> Code {
         match self {
             ToolError::Usage(_) => Code::Usage,
-            ToolError::Input(_) | ToolError::Btf { .. } | ToolError::NoObjects(_) => Code::Failed,
+            ToolError::Input(_) | ToolError::Store(_) | ToolError::Btf { .. } | ToolError::NoObjects(_) => {
+                Code::Failed
+            }
             ToolError::Read { .. } | ToolError::Write { .. } | ToolError::Engine { .. } => Code::Failed,
         }
     }

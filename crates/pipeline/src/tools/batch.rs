@@ -10,7 +10,7 @@ use relo_core::{
 
 use crate::outcome::Code;
 use crate::records;
-use crate::tools::{Kernel, Objects, ToolError, Voice, put_file};
+use crate::tools::{Kernel, Objects, ToolError, Voice, corpus, put_file};
 
 /// What to minimize.
 #[derive(Debug, Clone, Default)]
@@ -32,9 +32,9 @@ pub struct Options {
 }
 
 /// A kernel's BTF and the name of its results.
-struct Named {
-    path: PathBuf,
-    name: PathBuf,
+pub(super) struct Named {
+    pub path: PathBuf,
+    pub name: PathBuf,
 }
 
 /// Minimizes all of them. One that can't be read costs the others nothing, and the exit code says so.
@@ -133,10 +133,16 @@ impl Work<'_> {
 }
 
 /// The files of all inputs, sorted, and what their results are called: the path below the folder that was named.
-fn find(inputs: &[PathBuf]) -> Result<Vec<Named>, ToolError> {
+pub(super) fn find(inputs: &[PathBuf]) -> Result<Vec<Named>, ToolError> {
     let mut kernels = Vec::new();
     for input in inputs {
-        if input.is_dir() {
+        if let Some(pattern) = corpus::pattern(input) {
+            kernels.extend(
+                corpus::names(pattern)?
+                    .into_iter()
+                    .map(|name| Named { path: format!("store:{name}").into(), name: name.into() }),
+            );
+        } else if input.is_dir() {
             walk(input, Path::new(""), &mut kernels)
                 .map_err(|error| ToolError::Read { path: input.clone(), error })?;
         } else {

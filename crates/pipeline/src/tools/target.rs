@@ -1,12 +1,12 @@
 //! The kernel that a command is about: the BTF of vmlinux, and of modules split on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use btf::Btf;
 use relo_core::{ReloError, Target, TargetBtf, Wanted};
 
-use crate::tools::ToolError;
+use crate::tools::{ToolError, corpus};
 
 /// Which files a target is made of.
 #[derive(Debug, Clone, Default)]
@@ -35,10 +35,10 @@ impl TargetFiles {
     pub fn read(&self) -> Result<TargetBtfs, ToolError> {
         let name = self.btf.display().to_string();
         let Some(base) = &self.base else {
-            let vmlinux = Arc::new(kernels::input::read(&self.btf)?.parse(None)?);
+            let vmlinux = Arc::new(whole(&self.btf)?);
             return self.with_modules(name, vmlinux, Vec::new());
         };
-        let vmlinux = Arc::new(kernels::input::read(base)?.parse(None)?);
+        let vmlinux = Arc::new(whole(base)?);
         let split = kernels::input::read(&self.btf)?.parse(Some(vmlinux.clone()))?;
         let module = self.btf.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         self.with_modules(name, vmlinux, vec![(module, split)])
@@ -55,6 +55,18 @@ impl TargetFiles {
             modules.push((module.clone(), btf));
         }
         Ok(TargetBtfs { name, vmlinux, modules })
+    }
+}
+
+/// A BTF that stands alone, out of a file or the store.
+fn whole(path: &Path) -> Result<Btf<'static>, ToolError> {
+    match corpus::pattern(path) {
+        None => Ok(kernels::input::read(path)?.parse(None)?),
+        Some(pattern) => {
+            let (_, stored) = corpus::read(pattern)?;
+            let wrong = |error| ToolError::btf(&path.display().to_string(), error);
+            Btf::parse(stored.btf.into_vec()).map_err(wrong)
+        }
     }
 }
 

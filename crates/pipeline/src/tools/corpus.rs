@@ -1,0 +1,248 @@
+//! `btfpipe corpus`: kernels whose BTFs the store keeps at hand, indexed or packed.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use kernels::corpus::{Kept, Listed, StoredBtf};
+use kernels::{Corpus, Store};
+use rayon::prelude::*;
+
+use crate::outcome::Code;
+use crate::tools::batch;
+use crate::tools::{ToolError, Voice};
+
+/// Kernels that are packed beside the first of them, or the last that shares little with it.
+const GROUP: usize = 16;
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Keep the BTFs of these files, or folders of them.
+    Add(Vec<PathBuf>),
+    /// Say what there is.
+    List,
+    /// Read everything again.
+    Verify,
+    /// Give up what is quick to read for what is small.
+    Pack,
+    /// The other way round.
+    Unpack,
+}
+
+/// Which kernels, and what with them.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What to do.
+    pub action: Action,
+    /// Names of kernels, with `*` and `?`; none for all.
+    pub kernels: Vec<String>,
+    /// Where the store is; the usual place if it is not said.
+    pub store: Option<PathBuf>,
+    /// Threads; 0 for as many as there are processors.
+    pub jobs: usize,
+}
+
+/// Does it.
+pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
+    let store = options.store.clone().map_or_else(Store::default_path, Ok)?;
+    let mut corpus = Corpus::open(Store::open(&store)?)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.jobs)
+        .build()
+        .map_err(|error| ToolError::engine("threads", error))?;
+    if let Action::Add(files) = &options.action {
+        let added = add(&mut corpus, files, &pool)?;
+        return Ok(say(&corpus, &added, voice));
+    }
+    let chosen = choose(&corpus, &options.kernels)?;
+    match options.action {
+        Action::Add(_) | Action::List => {}
+        Action::Verify => for_each(&pool, &chosen, |(_, listed)| corpus.verify(*listed).map(drop))?,
+        Action::Pack => {
+            let groups: Vec<&[(String, Listed)]> = chosen.chunks(GROUP).collect();
+            for_each(&pool, &groups, |group| {
+                let mut beside = None;
+                for (_, listed) in *group {
+                    beside = corpus.pack(*listed, beside.as_ref())?.or(beside);
+                }
+                Ok(())
+            })?;
+        }
+        Action::Unpack => for_each(&pool, &chosen, |(_, listed)| match corpus.read(*listed)? {
+            Some(stored) => corpus.keep(&stored.btf).map(drop),
+            None => Ok(()),
+        })?,
+    }
+    let chosen: Vec<_> = chosen.into_iter().map(Ok).collect();
+    Ok(say(&corpus, &chosen, voice))
+}
+
+fn for_each<T: Sync>(
+    pool: &rayon::ThreadPool,
+    list: &[T],
+    work: impl Fn(&T) -> Result<(), kernels::Error> + Sync,
+) -> Result<(), ToolError> {
+    pool.install(|| list.par_iter().try_for_each(work))?;
+    Ok(())
+}
+
+/// A kernel, or why it is not one.
+type Added = Result<(String, Listed), ToolError>;
+
+/// One that can't be read costs the others nothing.
+fn add(corpus: &mut Corpus, files: &[PathBuf], pool: &rayon::ThreadPool) -> Result<Vec<Added>, ToolError> {
+    let found = batch::find(files)?;
+    let keep = |kernel: &batch::Named| {
+        let input = kernels::input::read(&kernel.path)?;
+        if input.is_split() {
+            return Err(ToolError::engine(&input.name, "split BTF: a module's can't be read alone"));
+        }
+        // What is kept can be read.
+        btf::Btf::parse(&input.btf[..]).map_err(|error| ToolError::btf(&input.name, error))?;
+        Ok((kernel.name.display().to_string(), corpus.keep(&input.btf)?))
+    };
+    let added: Vec<Added> = pool.install(|| found.par_iter().map(keep).collect());
+    corpus.list(added.iter().flatten().cloned())?;
+    Ok(added)
+}
+
+/// A line a kernel, and one for all.
+fn say(corpus: &Corpus, kernels: &[Added], voice: &mut Voice<'_>) -> Code {
+    let (mut full, mut on_disk, mut lost) = (0, 0, 0);
+    for kernel in kernels {
+        let (name, listed) = match kernel {
+            Ok(kernel) => kernel,
+            Err(error) => {
+                lost += 1;
+                voice.note(error);
+                continue;
+            }
+        };
+        full += listed.size;
+        let how = match corpus.kept(*listed) {
+            Kept::Open { index } => {
+                on_disk += listed.size + index;
+                format!("{} bytes, {index} of index", listed.size)
+            }
+            Kept::Packed { size } => {
+                on_disk += size;
+                format!("{} bytes, packed to {size}", listed.size)
+            }
+            Kept::Lost => {
+                lost += 1;
+                "lost: add it again".to_owned()
+            }
+        };
+        if voice.answer(&format!("{}  {name}: {how}\n", &listed.digest.to_string()[..12])).is_err() {
+            break;
+        }
+    }
+    voice.note(format_args!(
+        "{} kernels, {full} bytes of BTF in {on_disk} bytes; {lost} failed",
+        kernels.len() - lost
+    ));
+    if lost == 0 { Code::Ok } else { Code::Failed }
+}
+
+/// The kernels of these names.
+fn choose(corpus: &Corpus, patterns: &[String]) -> Result<Vec<(String, Listed)>, ToolError> {
+    for pattern in patterns {
+        if !corpus.kernels().any(|(name, _)| matches(pattern, name)) {
+            return Err(ToolError::Usage(format!(
+                "the store has no kernel {pattern:?}; \"btfpipe corpus ls\" lists those that it has"
+            )));
+        }
+    }
+    let wanted = |name: &str| patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, name));
+    let owned = |(name, listed): (&str, Listed)| (name.to_owned(), listed);
+    Ok(corpus.kernels().filter(|(name, _)| wanted(name)).map(owned).collect())
+}
+
+/// `*` stands for any text, `/` included, `?` for any one character.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&byte) if byte == b'?' || byte == name[n] => (p, n) = (p + 1, n + 1),
+            Some(_) | None => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (p, n) = (at + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+/// What a path means that names kernels of the store: `store:NAME`, with `*` and `?`.
+pub(super) fn pattern(path: &Path) -> Option<&str> {
+    path.to_str()?.strip_prefix("store:").filter(|_| !path.exists())
+}
+
+/// The names of the store's kernels that a pattern means.
+pub(super) fn names(pattern: &str) -> Result<Vec<String>, ToolError> {
+    Ok(choose(corpus()?, &[pattern.to_owned()])?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// A kernel of the store by its name, or by a pattern that only it has.
+pub(super) fn read(pattern: &str) -> Result<(Listed, StoredBtf), ToolError> {
+    let corpus = corpus()?;
+    let listed = match corpus.get(pattern) {
+        Some(listed) => listed,
+        None => match &choose(corpus, &[pattern.to_owned()])?[..] {
+            [(_, listed)] => *listed,
+            several => {
+                return Err(ToolError::Usage(format!(
+                    "store:{pattern} is {} kernels; name one",
+                    several.len()
+                )));
+            }
+        },
+    };
+    let lost =
+        || ToolError::Usage(format!("the store has lost {pattern:?}; \"btfpipe corpus add\" it again"));
+    Ok((listed, corpus.read(listed)?.ok_or_else(lost)?))
+}
+
+/// Makes the index of a kernel again that turned out to be damaged.
+pub(super) fn renew(listed: Listed, btf: &[u8]) -> Result<(), ToolError> {
+    Ok(corpus()?.renew(listed, btf)?)
+}
+
+/// The corpus of the usual store, opened once for all kernels that a command names.
+fn corpus() -> Result<&'static Corpus, ToolError> {
+    static CORPUS: OnceLock<Corpus> = OnceLock::new();
+    if let Some(corpus) = CORPUS.get() {
+        return Ok(corpus);
+    }
+    let opened = Corpus::open(Store::open(&Store::default_path()?)?)?;
+    Ok(CORPUS.get_or_init(|| opened))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        let check = |pattern: &str, name: &str, want: bool| {
+            assert_eq!(matches(pattern, name), want, "{pattern} {name}")
+        };
+        check("*", "ubuntu/20.04/5.4.0", true);
+        check("ubuntu/*/5.4.0", "ubuntu/20.04/5.4.0", true);
+        check("5.4.?", "5.4.0", true);
+        check("5.4.?", "5.4.10", false);
+        check("*a*b", "xaxbxab", true);
+        check("*a*b", "xaxbxa", false);
+        check("", "", true);
+        check("", "x", false);
+        check("x**", "x", true);
+    }
+}
