@@ -7,6 +7,7 @@
 mod bench;
 mod fuzz;
 mod guest;
+mod instructions;
 mod packages;
 mod real;
 mod run;
@@ -64,6 +65,12 @@ const TASKS: &[Task] = &[
         arguments: "COMMAND…",
         about: "run a command; print its wall and processor time in microseconds, and its peak memory in KiB",
         run: bench::measure,
+    },
+    Task {
+        name: "instructions",
+        arguments: "[--update]",
+        about: "count the instructions of the main path; fails where they grew (--update: write them down anew)",
+        run: instructions::instructions,
     },
     Task {
         name: "fuzz",

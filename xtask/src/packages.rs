@@ -45,6 +45,7 @@ pub const TEST: &[Package] = &[
     package("bpftool", "the judge of minimized BTFs", Has::Command("bpftool")),
     package("pahole", "makes BTF of 32-bit and big-endian kernels", Has::Command("pahole")),
     package("zstd", "reads the packages", Has::Command("zstd")),
+    package("valgrind", "counts instructions", Has::Command("valgrind")),
     package("python3", "its tarfile reads the packages", Has::Command("python3")),
     package("libzstd-dev", "the reader in C", Has::File(&["/usr/include/zstd.h"])),
     package("xz-utils", "reads the packages", Has::Command("xz")),

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use xshell::{Shell, cmd};
 
+use crate::instructions::{self, Verdict};
 use crate::packages::{self, RUN, TEST};
-use crate::{Outcome, guest, real};
+use crate::{Error, Outcome, guest, real};
 
 /// One stage of the tests, and what became of it.
 struct Stage {
@@ -41,12 +42,13 @@ pub fn test(shell: &Shell, arguments: &[String]) -> Outcome {
     };
     match why_not {
         Some(reason) => {
-            for name in ["guest", "real"] {
+            for name in ["guest", "instructions", "real"] {
                 stages.push(Stage { name, end: End::Skipped(reason.clone()), took: Duration::ZERO });
             }
         }
         None => {
             stages.push(stage("guest", || guest::test(shell)));
+            stages.push(instructions(shell));
             stages.push(stage("real", || real::real(shell)));
         }
     }
@@ -74,6 +76,26 @@ fn tests(shell: &Shell, complete: bool) -> xshell::Result<()> {
         cargo = cargo.env("BTFPIPE_NO_SKIPS", "1");
     }
     cargo.run()
+}
+
+/// The counts of other compilers are no reason to fail, and no reason to pass.
+fn instructions(shell: &Shell) -> Stage {
+    let mut other = None;
+    let ended = stage("instructions", || match instructions::compare(shell)? {
+        Verdict::Good(text) => {
+            eprintln!("{text}");
+            Ok(())
+        }
+        Verdict::Worse(text) => Err(Error::from(text)),
+        Verdict::OtherCompilers(text) => {
+            other = Some(text);
+            Ok(())
+        }
+    });
+    match other {
+        Some(reason) => Stage { end: End::Skipped(reason), ..ended },
+        None => ended,
+    }
 }
 
 fn stage<E: std::fmt::Display>(name: &'static str, run: impl FnOnce() -> Result<(), E>) -> Stage {
