@@ -18,7 +18,7 @@ use crate::Outcome;
 use inputs::Inputs;
 
 pub use cost::measure;
-pub use inputs::files;
+pub use inputs::{embedded, files};
 
 const DOCUMENT: &str = "docs/benchmarks.md";
 const PLOT: &str = "docs/growth.svg";

@@ -11,7 +11,7 @@ use xshell::{Shell, cmd};
 use crate::packages::{self, RUN, TEST};
 use crate::{Error, Outcome, guest};
 
-const TARGETS: [&str; 6] = ["btf", "btf_ext", "elf", "relocate", "minimize", "prepare"];
+const TARGETS: [&str; 7] = ["btf", "btf_ext", "elf", "index", "relocate", "minimize", "prepare"];
 
 /// What `cargo fuzz` compiles with, less the sanitizer.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-coverage-level=4 \

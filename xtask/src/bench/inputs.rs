@@ -166,7 +166,7 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// The objects inside of Debian's libbpf-tools, cut out by the example of the engine.
-fn embedded(shell: &Shell, folder: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn embedded(shell: &Shell, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     fs::create_dir_all(folder)?;
     let listed = cmd!(shell, "dpkg -L libbpf-tools").quiet().read()?;
     let programs = listed.lines().map(Path::new).filter(|path| {
