@@ -1,11 +1,12 @@
 //! A BTF read from its bytes, with the place of every type.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 use std::sync::Arc;
 
 use crate::header::Header;
 use crate::layout::{self, Frame, Shapes};
-use crate::places::{Offsets, Places, Section};
+use crate::places::{Eighth, Every, Offsets, Places, Section, Starts};
 use crate::size::{PointerSize, Pointers};
 use crate::types::Type;
 use crate::{ByteOrder, Error, ErrorKind, Kind, StrOff, TypeId};
@@ -54,12 +55,16 @@ impl<'d> Btf<'d> {
     /// not known are stepped over if the BTF has a layout section that describes the kind. Without such a section they
     /// are too if only one layout of the kind makes sense of all types ([`Btf::inferred_kinds`]).
     pub fn parse(data: impl Into<Cow<'d, [u8]>>) -> Result<Btf<'d>, Error> {
-        Self::parse_with(data.into(), None, |_, _| {})
+        Self::parse_on(data.into(), None)
     }
 
     /// Reads split BTF (a kernel module's) on its base.
     pub fn parse_split(data: impl Into<Cow<'d, [u8]>>, base: Arc<Btf<'d>>) -> Result<Btf<'d>, Error> {
-        Self::parse_with(data.into(), Some(base), |_, _| {})
+        Self::parse_on(data.into(), Some(base))
+    }
+
+    fn parse_on(data: Cow<'d, [u8]>, base: Option<Arc<Btf<'d>>>) -> Result<Btf<'d>, Error> {
+        Self::read::<Every>(data, base, 0, |_, _| {}).map(|(btf, _)| btf)
     }
 
     /// Whether bytes are split BTF: the strings of a BTF that stands alone begin with the empty one.
@@ -67,14 +72,29 @@ impl<'d> Btf<'d> {
         Header::parse(data).is_ok_and(|header| data[header.strings].first() != Some(&0))
     }
 
-    /// Reads a BTF and shows every type to `see` on the way, with the string section.
+    /// Reads a BTF that has no base and shows types of some kinds to `see` on the way, with the string section.
     ///
-    /// One pass over the bytes serves both: finding CO-RE candidates costs no second walk.
+    /// The kinds are a bit each, by their number modulo 32. One pass over the bytes serves both: finding CO-RE candidates
+    /// costs no second walk. Where types start is kept of every eighth only: of a kernel's BTF a few hundred types are
+    /// looked at, and the pages to keep all places on would cost more than the steps to these.
     pub fn parse_with(
-        data: Cow<'d, [u8]>,
-        base: Option<Arc<Btf<'d>>>,
+        data: impl Into<Cow<'d, [u8]>>,
+        kinds: u32,
         see: impl FnMut(Seen, &[u8]),
     ) -> Result<Btf<'d>, Error> {
+        match Self::read::<Eighth>(data.into(), None, kinds, see)? {
+            (btf, AllKnown(true)) => Ok(btf),
+            // Only known kinds say how far it is to the next type.
+            (btf, AllKnown(false)) => Self::parse_on(btf.data, None),
+        }
+    }
+
+    fn read<S: Starts>(
+        data: Cow<'d, [u8]>,
+        base: Option<Arc<Btf<'d>>>,
+        kinds: u32,
+        see: impl FnMut(Seen, &[u8]),
+    ) -> Result<(Btf<'d>, AllKnown), Error> {
         let header = Header::parse(&data)?;
         check_strings(&data, &header, base.is_some())?;
         let (first_id, first_str) = match &base {
@@ -85,11 +105,20 @@ impl<'d> Btf<'d> {
             return Err(ErrorKind::Strings { split: base.is_some() }.at(header.strings.start));
         }
         let pointers = base.as_ref().map_or(Pointers::default(), |base| base.pointers);
-        let walk =
-            Walk { data: &data, header: &header, base: base.as_deref(), first_id, first_str, pointers };
-        let (offsets, pointers, shapes) = walk.run(see)?;
-        let offsets = Offsets::All(offsets);
-        Ok(Btf { data, header, offsets, base, first_id, first_str, pointers, shapes })
+        let walk = Walk {
+            data: &data,
+            header: &header,
+            base: base.as_deref(),
+            first_id,
+            first_str,
+            pointers,
+            shapes: Shapes::new(),
+            all_known: true,
+            kinds,
+        };
+        let Walked { starts, count, pointers, shapes, all_known } = walk.run::<S>(see)?;
+        let offsets = starts.into_offsets(count, pointers.long);
+        Ok((Btf { data, header, offsets, base, first_id, first_str, pointers, shapes }, AllKnown(all_known)))
     }
 
     /// Reads a BTF of which it is known where its types start: nothing is passed over, only the header is read.
@@ -235,6 +264,20 @@ impl<'d> Btf<'d> {
         }
     }
 
+    /// Whether the string at an offset is this text or empty.
+    #[inline]
+    pub(crate) fn string_is_one_of(&self, offset: StrOff, text: &[u8]) -> Result<bool, Error> {
+        let own = offset.0.wrapping_sub(self.first_str) as usize;
+        let strings = self.data.get(self.header.strings.clone()).unwrap_or_default();
+        match strings.get(own..) {
+            // The first byte tells nearly all names apart.
+            Some([first, ..]) if offset.0 >= self.first_str && *first != 0 && Some(first) != text.first() => {
+                Ok(false)
+            }
+            _base_or_alike => Ok(self.string_is(offset, b"")? || self.string_is(offset, text)?),
+        }
+    }
+
     /// The string offset that follows the last of this BTF: where split BTF on it goes on.
     pub(crate) fn strings_end(&self) -> u32 {
         self.first_str + self.header.strings.len() as u32
@@ -262,9 +305,8 @@ impl<'d> Btf<'d> {
 /// The bytes up to the NUL; the section ends with one, which parsing has made sure of.
 #[inline]
 pub(crate) fn string_at(strings: &[u8], offset: usize) -> Option<&[u8]> {
-    let rest = strings.get(offset..)?;
-    let len = rest.iter().position(|&byte| byte == 0)?;
-    Some(&rest[..len])
+    let text = CStr::from_bytes_until_nul(strings.get(offset..)?).ok()?;
+    Some(text.to_bytes())
 }
 
 fn check_strings(data: &[u8], header: &Header, split: bool) -> Result<(), Error> {
@@ -283,14 +325,30 @@ struct Walk<'w> {
     base: Option<&'w Btf<'w>>,
     first_id: u32,
     first_str: u32,
+    /// What tells the size of a pointer, so far.
     pointers: Pointers,
+    /// How long the kinds are that nothing describes, so far.
+    shapes: Shapes,
+    /// Whether all kinds so far are known.
+    all_known: bool,
+    /// The kinds that are shown, a bit each.
+    kinds: u32,
 }
 
-/// What the walk gives: where types start, what tells the size of a pointer, and how long undescribed kinds are.
-type Walked = (Vec<u32>, Pointers, Shapes);
+/// What the walk gives.
+struct Walked<S> {
+    starts: S,
+    count: u32,
+    pointers: Pointers,
+    shapes: Shapes,
+    all_known: bool,
+}
+
+/// Whether every type is of a kind that this library knows.
+struct AllKnown(bool);
 
 impl Walk<'_> {
-    fn run(self, see: impl FnMut(Seen, &[u8])) -> Result<Walked, Error> {
+    fn run<S: Starts>(self, see: impl FnMut(Seen, &[u8])) -> Result<Walked<S>, Error> {
         // Two loops, so that neither asks for the byte order at every word.
         match self.header.order {
             ByteOrder::Little => self.run_in(u32::from_le_bytes, see),
@@ -299,68 +357,89 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn run_in(
+    fn run_in<S: Starts>(
         mut self,
         decode: impl Fn([u8; 4]) -> u32,
         mut see: impl FnMut(Seen, &[u8]),
-    ) -> Result<Walked, Error> {
+    ) -> Result<Walked<S>, Error> {
         let types = self.header.types.clone();
         // Offsets and ids are kept as u32: that holds for every BTF that a kernel accepts.
         let most = types.len() / TYPE_LEN;
         if u32::try_from(types.end).is_err() || u32::MAX - self.first_id < most as u32 {
             return Err(ErrorKind::TooManyTypes.at(types.start));
         }
-        // Reading ends where the section does, so that a type can't reach into what follows.
+        // Reading ends where the section does, so that a type can't reach into what follows. Types are whole words.
         let section = &self.data[types.clone()];
+        let (words, _) = section.as_chunks::<WORD>();
+        let mut starts = S::with_room(most);
+        let mut count = 0;
+        let steps = steps(self.kinds);
+        let (mut at, mut last) = (0, 0);
+        while let Some(info) = words.get(at + 1) {
+            let info = decode(*info);
+            let step = steps[(info >> 24 & 0x7f) as usize];
+            starts.add(count, (types.start + WORD * at) as u32);
+            count += 1;
+            last = at;
+            if step & STOP != 0 {
+                let id = TypeId(self.first_id + count - 1);
+                at += self.stop(&decode, id, &section[WORD * at..], &mut see)? / WORD;
+            } else if step == FUNC {
+                // Nearly half of all types. A branch is guessed before the word is there, so that reading the next type
+                // needn't wait for this one; a sum has to.
+                at += TYPE_LEN / WORD;
+            } else {
+                at += (TYPE_LEN / WORD)
+                    + (step & 0xff) as usize
+                    + (step >> 8 & 0xff) as usize * vlen(info) as usize;
+            }
+        }
+        if WORD * at > section.len() {
+            // Whether a type is cut in its common part or behind it.
+            let start = WORD * last;
+            let what = if section.len() - start < TYPE_LEN { "a type" } else { "a type's elements" };
+            return Err(ErrorKind::TooShort(what).at(types.start + start));
+        }
+        if WORD * at < section.len() {
+            return Err(ErrorKind::TooShort("a type").at(types.start + WORD * at));
+        }
+        let Walk { pointers, shapes, all_known, .. } = self;
+        Ok(Walked { starts, count, pointers, shapes, all_known })
+    }
+
+    /// What the walk does at a type that it does not just step over; gives the type's length.
+    #[inline(never)]
+    fn stop(
+        &mut self,
+        decode: impl Fn([u8; 4]) -> u32,
+        id: TypeId,
+        rest: &[u8],
+        see: &mut impl FnMut(Seen, &[u8]),
+    ) -> Result<usize, Error> {
+        let at = self.header.types.end - rest.len();
+        let common = rest.first_chunk::<TYPE_LEN>().ok_or(ErrorKind::TooShort("a type").at(at))?;
+        let [n0, n1, n2, n3, i0, i1, i2, i3, s0, s1, s2, s3] = *common;
+        let (name, info) = (StrOff(decode([n0, n1, n2, n3])), decode([i0, i1, i2, i3]));
+        let number = info >> 24 & 0x7f;
         let strings = &self.data[self.header.strings.clone()];
-        // Room for the most that there can be: pages that are never written cost nothing.
-        let mut offsets = Vec::with_capacity(most);
-        let mut shapes = Shapes::new();
-        let mut wants_long = self.pointers.size.is_none();
-        let mut at = 0;
-        while let Some(common) = section.get(at..).and_then(|rest| rest.first_chunk::<TYPE_LEN>()) {
-            let [n0, n1, n2, n3, i0, i1, i2, i3, s0, s1, s2, s3] = *common;
-            let (name, info) = (StrOff(decode([n0, n1, n2, n3])), decode([i0, i1, i2, i3]));
-            let id = TypeId(self.first_id + offsets.len() as u32);
+        if number == u32::from(Kind::Int.number()) && self.pointers.size.is_none() {
+            let own = name.0.checked_sub(self.first_str).and_then(|own| string_at(strings, own as usize));
+            self.pointers.look_at(id, own.unwrap_or_default(), decode([s0, s1, s2, s3]));
+        }
+        if self.kinds >> (number & 31) & 1 == 1 {
             see(Seen { id, info, name }, strings);
-            offsets.push((types.start + at) as u32);
-            let trailer = trailer_of(info);
-            // Two thirds of all types end here. A branch is guessed before the bytes are there, so that reading the
-            // next type needn't wait for this one; a sum would have to.
-            if trailer == NO_TRAILER {
-                at += TYPE_LEN;
-                continue;
-            }
-            if wants_long && Kind::from_info(info) == Kind::Int {
-                let own = name.0.checked_sub(self.first_str).and_then(|own| string_at(strings, own as usize));
-                self.pointers.look_at(id, own.unwrap_or_default(), decode([s0, s1, s2, s3]));
-                wants_long = self.pointers.size.is_none();
-            }
-            let (fixed, each) = match trailer {
-                UNKNOWN_TRAILER => self.described_trailer(&mut shapes, info, id, types.start + at)?,
-                known => (usize::from(known & 0xff), usize::from(known >> 8)),
-            };
-            at += TYPE_LEN + fixed + each * vlen(info) as usize;
         }
-        if at > section.len() {
-            let last = offsets.last().map_or(types.start, |&last| last as usize);
-            return Err(ErrorKind::TooShort("a type's elements").at(last));
-        }
-        if at < section.len() {
-            return Err(ErrorKind::TooShort("a type").at(types.start + at));
-        }
-        Ok((offsets, self.pointers, shapes))
+        let (fixed, each) = match trailer_of(info) {
+            Some(known) => known,
+            None => self.described_trailer(info, id, at)?,
+        };
+        Ok(TYPE_LEN + fixed + each * vlen(info) as usize)
     }
 
     /// How long a kind is that this library does not know (libbpf: `btf_type_size_unknown`).
     #[cold]
-    fn described_trailer(
-        &self,
-        shapes: &mut Shapes,
-        info: u32,
-        id: TypeId,
-        at: usize,
-    ) -> Result<(usize, usize), Error> {
+    fn described_trailer(&mut self, info: u32, id: TypeId, at: usize) -> Result<(usize, usize), Error> {
+        self.all_known = false;
         let kind = Kind::from_info(info).number();
         let own = self.header.layout.clone();
         let base = self.base.filter(|_| own.is_empty());
@@ -370,7 +449,7 @@ impl Walk<'_> {
         };
         let described = match described {
             None if own.is_empty() && base.is_none_or(|base| base.header.layout.is_empty()) => {
-                self.inferred_trailer(shapes, kind, id, at)
+                self.inferred_trailer(kind, id, at)
             }
             other => other,
         };
@@ -378,48 +457,60 @@ impl Walk<'_> {
     }
 
     /// The same where nothing says it.
-    fn inferred_trailer(
-        &self,
-        shapes: &mut Shapes,
-        kind: u8,
-        id: TypeId,
-        at: usize,
-    ) -> Option<(usize, usize)> {
-        if shapes.is_empty() {
+    fn inferred_trailer(&mut self, kind: u8, id: TypeId, at: usize) -> Option<(usize, usize)> {
+        if self.shapes.is_empty() {
             let types = &self.data[at..self.header.types.end];
             let ids = id.0 + (types.len() / TYPE_LEN) as u32;
             let strings = &self.data[self.header.strings.clone()];
             let frame = Frame { types, order: self.header.order, ids, strings, first_str: self.first_str };
             let before = self.base.map_or(Shapes::new(), |base| base.shapes.clone());
-            *shapes = frame.infer(&before)?;
+            self.shapes = frame.infer(&before)?;
         }
         // All that are left are equally long here.
-        shapes.get(&kind)?.first().copied()
+        self.shapes.get(&kind)?.first().copied()
     }
 }
 
-/// Nothing follows the common part.
-const NO_TRAILER: u16 = 0;
-/// How long the rest is does not follow from the kind's number.
-const UNKNOWN_TRAILER: u16 = u16::MAX;
-
-/// [`Kind::trailer`] of every kind number, looked up rather than chosen: this is the innermost loop.
-///
-/// The fixed part in the low byte, what each element takes in the high one.
-#[inline]
-fn trailer_of(info: u32) -> u16 {
-    const TRAILERS: [u16; 128] = {
-        let mut trailers = [UNKNOWN_TRAILER; 128];
-        let mut number = 0;
-        while number < trailers.len() {
-            if let Some((fixed, each)) = Kind::from_info((number as u32) << 24).trailer() {
-                trailers[number] = fixed as u16 | (each as u16) << 8;
-            }
-            number += 1;
+/// How the walk goes on from a type, by the number of its kind: its trailer in words, or that it stops there.
+fn steps(kinds: u32) -> [u32; 128] {
+    let mut steps = TRAILERS.map(|trailer| if trailer == STOP { STOP } else { trailer / WORD as u32 });
+    steps[usize::from(Kind::Func.number())] = FUNC;
+    for (number, step) in (0u32..).zip(&mut steps) {
+        // An INT may be the one that tells the size of a pointer.
+        if kinds >> (number & 31) & 1 == 1 || number == u32::from(Kind::Int.number()) {
+            *step = STOP;
         }
-        trailers
-    };
-    TRAILERS[(info >> 24 & 0x7f) as usize]
+    }
+    steps
+}
+
+/// Not just to be stepped over.
+const STOP: u32 = 1 << 31;
+/// A FUNC, to be stepped over.
+const FUNC: u32 = 1 << 30;
+/// All parts of a type are words.
+const WORD: usize = 4;
+
+/// [`Kind::trailer`] of every kind number, looked up rather than chosen: this is the innermost loop. The fixed part in
+/// the lowest byte, what each element takes above.
+const TRAILERS: [u32; 128] = {
+    let mut trailers = [STOP; 128];
+    let mut number = 0;
+    while number < trailers.len() {
+        if let Some((fixed, each)) = Kind::from_info((number as u32) << 24).trailer() {
+            trailers[number] = fixed as u32 | (each as u32) << 8;
+        }
+        number += 1;
+    }
+    trailers
+};
+
+/// What follows the common part, by `info`: a fixed part and what each element takes. None where it does not follow from
+/// the kind's number.
+#[inline]
+pub(crate) fn trailer_of(info: u32) -> Option<(usize, usize)> {
+    let trailer = TRAILERS[(info >> 24 & 0x7f) as usize];
+    (trailer != STOP).then_some(((trailer & 0xff) as usize, (trailer >> 8) as usize))
 }
 
 /// The number of elements: bits 0 to 23 of `info`.

@@ -124,6 +124,55 @@ impl Offsets<'_> {
     }
 }
 
+/// Where the pass over a BTF writes down where types start.
+pub(crate) trait Starts {
+    /// With room for so many types: pages that are never written cost nothing.
+    fn with_room(types: usize) -> Self;
+
+    /// The type that comes at this index starts here.
+    fn add(&mut self, index: u32, start: u32);
+
+    fn into_offsets(self, count: u32, long: Option<TypeId>) -> Offsets<'static>;
+}
+
+/// Of all types.
+pub(crate) struct Every(Vec<u32>);
+
+impl Starts for Every {
+    fn with_room(types: usize) -> Every {
+        Every(Vec::with_capacity(types))
+    }
+
+    #[inline]
+    fn add(&mut self, _: u32, start: u32) {
+        self.0.push(start);
+    }
+
+    fn into_offsets(self, _: u32, _: Option<TypeId>) -> Offsets<'static> {
+        Offsets::All(self.0)
+    }
+}
+
+/// Of every eighth.
+pub(crate) struct Eighth(Vec<u8>);
+
+impl Starts for Eighth {
+    fn with_room(types: usize) -> Eighth {
+        Eighth(Vec::with_capacity(4 * types.div_ceil(STRIDE)))
+    }
+
+    #[inline]
+    fn add(&mut self, index: u32, start: u32) {
+        if index.is_multiple_of(STRIDE as u32) {
+            self.0.extend_from_slice(&start.to_le_bytes());
+        }
+    }
+
+    fn into_offsets(self, count: u32, long: Option<TypeId>) -> Offsets<'static> {
+        Offsets::Some(Places { starts: self.0.into(), count, long })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,9 @@ use crate::bytes::ByteOrder;
 use crate::parse::{TYPE_LEN, vlen};
 use crate::{Btf, Error, ErrorKind, Kind, StrOff, TypeId};
 
+/// Bytes of a member: name, type, offset.
+const MEMBER_LEN: usize = 12;
+
 /// A view of one type in the bytes of its BTF.
 #[derive(Debug, Clone, Copy)]
 pub struct Type<'b> {
@@ -262,6 +265,27 @@ impl<'b> Type<'b> {
     pub fn members(self) -> impl Iterator<Item = Result<Member, Error>> + use<'b> {
         let len = if self.kind().is_composite() { self.len() } else { 0 };
         (0..len).map(move |index| self.member(index))
+    }
+
+    /// The index of the first member, from `start` on, that has this name or none; None where there is no such member.
+    ///
+    /// Names are compared where they stand, the members of a large struct one after the other: what searches spend
+    /// their time with.
+    pub fn find_member(&self, start: u32, name: &[u8]) -> Result<Option<u32>, Error> {
+        if !self.kind().is_composite() {
+            return Err(self.wrong_kind("STRUCT or UNION"));
+        }
+        let order = self.btf.order();
+        let first = self.offset + TYPE_LEN + MEMBER_LEN * start as usize;
+        let end = self.offset + TYPE_LEN + MEMBER_LEN * self.len() as usize;
+        let members = self.btf.data().get(first..end).unwrap_or_default();
+        for (index, member) in (start..).zip(members.chunks_exact(MEMBER_LEN)) {
+            let offset = StrOff(order.decode([member[0], member[1], member[2], member[3]]));
+            if self.btf.string_is_one_of(offset, name)? {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
     }
 
     /// A parameter of a FUNC_PROTO.

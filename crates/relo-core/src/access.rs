@@ -31,6 +31,7 @@ impl LocalSpec {
             spec.accessors.push(Accessor { type_id: root.id(), index, name: Some(name) });
             return Ok(LocalSpec(spec));
         }
+        spec.accessors.reserve_exact(spec.raw.len());
         spec.accessors.push(Accessor { type_id: root.id(), index, name: None });
         let size = btf.size_of(root.id()).map_err(ReloError::local)?;
         spec.advance(index, size)?;
@@ -129,18 +130,23 @@ pub(crate) fn is_flexible(btf: &Btf<'_>, last: Option<&Accessor>, array: Array) 
 /// libbpf reads them with `sscanf("%d")`, so it also takes signs and spaces; compilers write none
 /// of these, and a text that is not `a:b:c` is refused here.
 fn parse_numbers(access: &[u8]) -> Result<Vec<u32>, &'static str> {
-    let mut numbers = Vec::new();
+    let parts = 1 + access.iter().filter(|&&byte| byte == b':').count();
+    if parts > MAX_LEN {
+        return Err("it has more than 64 parts");
+    }
+    let mut numbers = Vec::with_capacity(parts);
     for part in access.split(|&byte| byte == b':') {
-        if numbers.len() == MAX_LEN {
-            return Err("it has more than 64 parts");
-        }
-        let digits =
-            std::str::from_utf8(part).ok().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-        let number =
-            digits.and_then(|digits| digits.parse::<u32>().ok()).filter(|&number| number <= i32::MAX as u32);
-        numbers.push(number.ok_or("it is not a list of numbers")?);
+        numbers.push(parse_number(part).ok_or("it is not a list of numbers")?);
     }
     Ok(numbers)
+}
+
+fn parse_number(digits: &[u8]) -> Option<u32> {
+    let number = digits.iter().try_fold(0u32, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })?;
+    (!digits.is_empty() && number <= i32::MAX as u32).then_some(number)
 }
 
 fn bad_access(root: TypeId, access: &[u8], problem: &'static str) -> ReloError {

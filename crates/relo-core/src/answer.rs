@@ -17,6 +17,8 @@ pub(crate) type CandidateList = Arc<[Candidate]>;
 /// What a question came to.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    /// Index in [`Answers::all`].
+    pub index: usize,
     pub resolved: Result<Resolved, ReloError>,
     /// The candidates that are left for the next question about the same root.
     pub narrowed: CandidateList,
@@ -75,10 +77,11 @@ impl<'t> Answers<'t> {
         watch: Option<&mut UsedSet>,
     ) -> Arc<Answer> {
         let decider = self.decider(object);
-        let answer = Arc::new(match &question.local {
+        let (resolved, narrowed) = match &question.local {
             Ok(local) => decider.decide(local, question.value(self.mode), candidates, watch),
-            Err(error) => Answer { resolved: Err(error.clone()), narrowed: candidates.clone() },
-        });
+            Err(error) => (Err(error.clone()), candidates.clone()),
+        };
+        let answer = Arc::new(Answer { index: self.all.len(), resolved, narrowed });
         self.all.push(answer.clone());
         answer
     }

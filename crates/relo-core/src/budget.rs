@@ -20,7 +20,13 @@ impl Budget {
     /// Takes a step, or says that there are none left.
     #[inline]
     pub(crate) fn step(&self) -> Result<(), ReloError> {
-        match self.0.get().checked_sub(1) {
+        self.steps(1)
+    }
+
+    /// Takes several at once.
+    #[inline]
+    pub(crate) fn steps(&self, count: u32) -> Result<(), ReloError> {
+        match self.0.get().checked_sub(count) {
             Some(left) => {
                 self.0.set(left);
                 Ok(())

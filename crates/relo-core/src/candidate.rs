@@ -1,8 +1,9 @@
 //! Candidates: the types of a target that may stand for a local root.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 
-use btf::{Btf, Kind, StrOff, TypeId};
+use btf::{Btf, Kind, Seen, StrOff, TypeId};
 use rustc_hash::FxHashMap;
 
 use crate::{BpfObject, ReloError, essential_name};
@@ -89,13 +90,11 @@ impl Wanted {
 
     /// Parses a BTF without a base and searches it in the same pass.
     pub fn parse<'d>(&self, data: impl Into<Cow<'d, [u8]>>) -> Result<(Btf<'d>, Candidates), btf::Error> {
-        let mut candidates = Candidates::new(self);
-        let btf = Btf::parse_with(data.into(), None, |seen, strings| {
-            if self.has_kind(seen.info >> 24) && self.beginnings.may_stand_at(strings, seen.name) {
-                candidates.look_at(self, seen.id, seen.kind(), string_at(strings, seen.name));
-            }
-        })?;
-        Ok((btf, candidates))
+        let mut names = Names { wanted: self, candidates: Candidates::new(self), seen: Vec::new() };
+        names.seen.reserve_exact(Names::AT_ONCE);
+        let btf = Btf::parse_with(data, self.kinds, |seen, strings| names.see(seen, strings))?;
+        names.look(&btf.data()[btf.header().strings.clone()]);
+        Ok((btf, names.candidates))
     }
 
     /// Searches a BTF that has been parsed, split BTF included.
@@ -129,11 +128,37 @@ impl Candidates {
     }
 
     fn look_at(&mut self, wanted: &Wanted, id: TypeId, kind: Kind, name: &[u8]) {
-        // Hardly any name has a flavor, and looking for one takes longer than this.
-        let may_have_flavor = name.windows(3).any(|place| place == b"___");
-        let essential = if may_have_flavor { essential_name(name) } else { name };
-        if let Some(slot) = wanted.slot_of(essential).filter(|_| !name.is_empty()) {
+        if let Some(slot) = wanted.slot_of(essential_name(name)).filter(|_| !name.is_empty()) {
             self.push(slot, kind, id);
+        }
+    }
+}
+
+/// Names that are looked at together: reading one where it stands takes longer than all else that is done with it, and
+/// reading many at once hardly longer than one.
+struct Names<'n> {
+    wanted: &'n Wanted,
+    candidates: Candidates,
+    seen: Vec<Seen>,
+}
+
+impl Names<'_> {
+    const AT_ONCE: usize = 128;
+
+    fn see(&mut self, seen: Seen, strings: &[u8]) {
+        self.seen.push(seen);
+        if self.seen.len() == Names::AT_ONCE {
+            self.look(strings);
+        }
+    }
+
+    /// Finds the wanted ones among the names that wait.
+    #[inline(never)]
+    fn look(&mut self, strings: &[u8]) {
+        let beginnings = &self.wanted.beginnings;
+        self.seen.retain(|seen| beginnings.may_stand_at(strings, seen.name));
+        for seen in self.seen.drain(..) {
+            self.candidates.look_at(self.wanted, seen.id, seen.kind(), string_at(strings, seen.name));
         }
     }
 }
@@ -141,16 +166,37 @@ impl Candidates {
 /// The bytes up to the NUL, or nothing where there are none.
 fn string_at(strings: &[u8], offset: StrOff) -> &[u8] {
     let rest = strings.get(offset.0 as usize..).unwrap_or_default();
-    rest.split(|&byte| byte == 0).next().unwrap_or_default()
+    CStr::from_bytes_until_nul(rest).map_or(b"", CStr::to_bytes)
 }
 
-/// The first four bytes of wanted names: nearly every name of a kernel is told apart by these alone.
-#[derive(Debug, Clone)]
-struct Beginnings(Box<[u64; 1024]>);
+/// The first eight bytes of wanted names: nearly every name of a kernel is told apart by these alone.
+///
+/// What a wanted name begins with is its essential name, and then its end or a flavor. Where the essential name is so
+/// short that a flavor shows among the eight bytes, only four of them are compared.
+#[derive(Debug, Clone, Default)]
+struct Beginnings {
+    four: Bits,
+    eight: Bits,
+}
 
-impl Default for Beginnings {
-    fn default() -> Beginnings {
-        Beginnings(Box::new([0; 1024]))
+/// Places of a table of bits, for hashes.
+#[derive(Debug, Clone)]
+struct Bits(Box<[u64; 1024]>);
+
+impl Default for Bits {
+    fn default() -> Bits {
+        Bits(Box::new([0; 1024]))
+    }
+}
+
+impl Bits {
+    #[inline]
+    fn has(&self, hash: u16) -> bool {
+        self.0[usize::from(hash / 64)] >> (hash % 64) & 1 == 1
+    }
+
+    fn add(&mut self, hash: u16) {
+        self.0[usize::from(hash / 64)] |= 1 << (hash % 64);
     }
 }
 
@@ -158,48 +204,53 @@ impl Beginnings {
     /// Adds an essential name, and what it begins with when a flavor follows.
     fn add(&mut self, essential: &[u8]) {
         for flavor in [&b""[..], b"___"] {
-            let bit = Self::bit(&[essential, flavor].concat());
-            self.0[bit / 64] |= 1 << (bit % 64);
+            let name = [essential, flavor].concat();
+            match flavor.is_empty() || essential.len() >= 5 {
+                true => self.eight.add(Self::hash(Self::word(&name))),
+                false => self.four.add(Self::hash(Self::word(&name) & FOUR_BYTES)),
+            }
         }
     }
 
     #[inline]
     fn may_have(&self, name: &[u8]) -> bool {
-        self.has(Self::bit(name))
+        self.has(Self::word(name))
     }
 
     /// The same for a name that ends with a NUL somewhere in the strings; true where it is too near their end.
     #[inline]
     fn may_stand_at(&self, strings: &[u8], offset: StrOff) -> bool {
-        let Some(bytes) = strings.get(offset.0 as usize..).and_then(|rest| rest.first_chunk::<4>()) else {
+        let Some(bytes) = strings.get(offset.0 as usize..).and_then(|rest| rest.first_chunk::<8>()) else {
             return true;
         };
-        let word = u32::from_le_bytes(*bytes);
+        let word = u64::from_le_bytes(*bytes);
         // The lowest bit set here is the top bit of the first zero byte; what stands behind it is another string.
-        let zero = word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080;
-        let within =
-            if zero == 0 { word } else { word & ((zero & zero.wrapping_neg()) >> 7).wrapping_sub(1) };
-        self.has(Self::slot(within))
+        let zero = word.wrapping_sub(u64::MAX / 255) & !word & (u64::MAX / 255 * 128);
+        let behind = zero & zero.wrapping_neg();
+        self.has(if zero == 0 { word } else { word & (behind >> 7).wrapping_sub(1) })
     }
 
     #[inline]
-    fn has(&self, bit: usize) -> bool {
-        self.0[bit / 64] >> (bit % 64) & 1 == 1
+    fn has(&self, word: u64) -> bool {
+        self.eight.has(Self::hash(word)) || self.four.has(Self::hash(word & FOUR_BYTES))
+    }
+
+    /// Up to eight bytes, the first one lowest.
+    #[inline]
+    fn word(name: &[u8]) -> u64 {
+        match name.first_chunk::<8>() {
+            Some(bytes) => u64::from_le_bytes(*bytes),
+            None => name.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte)),
+        }
     }
 
     #[inline]
-    fn bit(name: &[u8]) -> usize {
-        Self::slot(match name.first_chunk::<4>() {
-            Some(bytes) => u32::from_le_bytes(*bytes),
-            None => name.iter().rev().fold(0, |bits, &byte| bits << 8 | u32::from(byte)),
-        })
-    }
-
-    #[inline]
-    fn slot(beginning: u32) -> usize {
-        (beginning.wrapping_mul(0x9e37_79b1) >> 16) as usize
+    fn hash(word: u64) -> u16 {
+        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
     }
 }
+
+const FOUR_BYTES: u64 = 0xffff_ffff;
 
 /// What relocations are resolved against: the BTF of vmlinux and those of modules, with the candidates found.
 #[derive(Debug, Clone)]
@@ -365,7 +416,7 @@ mod tests {
         for name in ["task_struct", "sk"] {
             beginnings.add(name.as_bytes());
         }
-        let strings = b"\0sk\0task_struct\0sk___old\0skb\0sock\0tas\0zz\0";
+        let strings = b"\0sk\0task_struct\0sk___old\0skb\0sock\0tas\0something\0zz\0";
         let at = |name: &[u8]| {
             let place = strings.windows(name.len() + 2).position(|window| {
                 window[0] == 0 && &window[1..=name.len()] == name && window[name.len() + 1] == 0

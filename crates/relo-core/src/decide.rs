@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use btf::{Btf, ByteOrder, Kind};
 
-use crate::answer::{Answer, CandidateList};
+use crate::answer::CandidateList;
 use crate::used::{Footprint, UsedSet};
 use crate::value::{Side, Value};
 use crate::{Candidate, LocalSpec, Mode, ReloError, ReloKind, Target, TargetSpec};
@@ -47,7 +47,7 @@ pub(crate) struct Decider<'d> {
 }
 
 impl Decider<'_> {
-    /// Resolves a relocation against candidates (libbpf: `bpf_core_calc_relo_insn`).
+    /// Resolves a relocation against candidates (libbpf: `bpf_core_calc_relo_insn`); also gives those that are left.
     ///
     /// The list shrinks to the matching candidates when there are any, for every later relocation of the same root.
     /// On an ambiguity it stays as it was, and the object is lost anyway. With `watch`, every type and member of the
@@ -58,7 +58,7 @@ impl Decider<'_> {
         local: &Result<Value, ReloError>,
         candidates: &CandidateList,
         watch: Option<&mut UsedSet>,
-    ) -> Answer {
+    ) -> (Result<Resolved, ReloError>, CandidateList) {
         let resolved = self.resolve(spec, local, candidates, watch);
         let narrowed = match &resolved {
             Ok(Resolved { matches, .. }) if !matches.is_empty() && matches.len() < candidates.len() => {
@@ -66,7 +66,7 @@ impl Decider<'_> {
             }
             Ok(_) | Err(_) => candidates.clone(),
         };
-        Answer { resolved, narrowed }
+        (resolved, narrowed)
     }
 
     fn resolve(

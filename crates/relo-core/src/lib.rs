@@ -98,7 +98,7 @@ pub use insn::{INSN_LEN, Insn};
 pub use keep::Keep;
 pub use minimize::{
     Difference, MinCoreBtf, MinimizeError, MinimizeOptions, ModuleTypes, ObjectProof, minimize,
-    minimize_keeping, minimize_target,
+    minimize_each, minimize_keeping, minimize_target,
 };
 pub use mode::{Divergence, Mode};
 pub use name::essential_name;

@@ -133,37 +133,43 @@ impl Walk<'_> {
 
     /// The member of the same name, wherever anonymous structs and unions hide it.
     fn enter_member(&mut self, accessor: &Accessor, name: StrOff) -> Result<bool, ReloError> {
-        let name = self.local.string(name).map_err(ReloError::local)?.to_vec();
+        let local = self.local;
+        let name = local.string(name).map_err(ReloError::local)?;
         let composite = self.local.resolve(accessor.type_id).map_err(ReloError::local)?;
         let wanted = composite.member(accessor.index).map_err(ReloError::local)?.type_id;
-        Ok(matches!(self.search(self.at, &name, wanted)?, Found::Compatible))
+        Ok(matches!(self.search(self.at, name, wanted)?, Found::Compatible))
     }
 
     /// Depth first in the order of declaration (libbpf: `bpf_core_match_member`).
-    ///
     fn search(&mut self, composite: TypeId, name: &[u8], wanted: TypeId) -> Result<Found, ReloError> {
         self.touched.ty(composite);
         let ty = self.target.skip(composite).map_err(ReloError::target)?;
         if !ty.kind().is_composite() {
             return Ok(Found::Nothing);
         }
-        for index in 0..ty.len() {
-            self.budget.step()?;
+        let mut start = 0;
+        while start < ty.len() {
             if self.spec.raw.len() == MAX_LEN {
                 return Err(ReloError::SpecTooLong);
             }
+            let found = ty.find_member(start, name).map_err(ReloError::target)?;
+            let index = found.unwrap_or(ty.len() - 1);
+            self.budget.steps(index - start + 1)?;
+            if found.is_none() {
+                break;
+            }
             let member = ty.member(index).map_err(ReloError::target)?;
-            if ty.btf().string_is(member.name, b"").map_err(ReloError::target)? {
-                self.touched.member(&ty, index);
-                self.push_member(index, member.bit_offset)?;
-                if let Found::Compatible = self.search(member.type_id, name, wanted)? {
-                    return Ok(Found::Compatible);
-                }
-                self.spec.raw.pop();
-                self.spec.bit_offset -= member.bit_offset;
-            } else if ty.btf().string_is(member.name, name).map_err(ReloError::target)? {
+            if !ty.btf().string_is(member.name, b"").map_err(ReloError::target)? {
                 return self.take(&ty, index, wanted);
             }
+            self.touched.member(&ty, index);
+            self.push_member(index, member.bit_offset)?;
+            if let Found::Compatible = self.search(member.type_id, name, wanted)? {
+                return Ok(Found::Compatible);
+            }
+            self.spec.raw.pop();
+            self.spec.bit_offset -= member.bit_offset;
+            start = index + 1;
         }
         Ok(Found::Nothing)
     }

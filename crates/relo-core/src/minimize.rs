@@ -139,10 +139,33 @@ pub fn minimize_keeping(
     options: MinimizeOptions,
     kept: &[Candidate],
 ) -> Result<MinCoreBtf, MinimizeError> {
+    minimize_with(&mut Answers::new(target, options.mode), objects, options, kept)
+}
+
+/// A minimized BTF for each object. What several of them ask is resolved once.
+pub fn minimize_each(
+    target: &Target<'_>,
+    objects: &[&BpfObject],
+    options: MinimizeOptions,
+) -> Vec<Result<MinCoreBtf, MinimizeError>> {
     let mut answers = Answers::new(target, options.mode);
-    let full: Vec<Vec<Verdict>> = objects.iter().map(|object| verdicts(object, &mut answers)).collect();
+    let one = |object| minimize_with(&mut answers, std::slice::from_ref(object), options, &[]);
+    objects.iter().map(one).collect()
+}
+
+fn minimize_with(
+    answers: &mut Answers<'_>,
+    objects: &[&BpfObject],
+    options: MinimizeOptions,
+    kept: &[Candidate],
+) -> Result<MinCoreBtf, MinimizeError> {
+    let target = answers.target;
+    let mut asked = Vec::new();
+    let full = objects.iter().map(|object| verdicts(object, answers, |answer| asked.push(answer))).collect();
+    asked.sort_unstable();
+    asked.dedup();
     let mut used = UsedSet::default();
-    for resolved in answers.all.iter().filter_map(|answer| answer.resolved.as_ref().ok()) {
+    for resolved in asked.into_iter().filter_map(|answer| answers.all[answer].resolved.as_ref().ok()) {
         // bpftool marks the first match only, and never looks at instructions.
         if let Some(spec) = resolved.matches.first() {
             used.mark(target, spec)?;
@@ -176,10 +199,14 @@ struct Settled {
     matched: bool,
 }
 
-fn verdicts(object: &BpfObject, answers: &mut Answers<'_>) -> Vec<Verdict> {
+/// The verdicts on all relocations of an object; `asked` is given the index of each answer.
+fn verdicts(object: &BpfObject, answers: &mut Answers<'_>, mut asked: impl FnMut(usize)) -> Vec<Verdict> {
     let mut relocation = Relocation::new(object);
     let verdict = |index| {
         let step = relocation.step(index, answers, None);
+        if let Ok(answer) = &step.answer {
+            asked(answer.index);
+        }
         let insn = step.after.as_ref().map_err(Clone::clone)?;
         let resolved = step.resolved().ok_or(ReloError::TooComplex)?;
         let matched = !resolved.matches.is_empty();
@@ -304,7 +331,7 @@ impl Minimizer<'_> {
         let target = Target::new(&btf, &modules, self.target.wanted())?;
         let mut answers = Answers::new(&target, self.options.mode);
         let compare_object = |(object, full): (&&BpfObject, &Vec<Verdict>)| {
-            let minimized = verdicts(object, &mut answers);
+            let minimized = verdicts(object, &mut answers, |_| {});
             let pairs = full.iter().zip(minimized).enumerate();
             let differ = pairs.filter(|(relo, (full, min))| !same(full, min, kind_of(object, *relo)));
             differ

@@ -4,10 +4,20 @@
 ///
 /// A flavor starts at the last place of the form `X___Y`, where neither X nor Y is an underscore.
 pub fn essential_name(name: &[u8]) -> &[u8] {
+    if !has_three_underscores(name) {
+        return name;
+    }
     match name.windows(5).rposition(is_flavor_separator) {
         Some(at) => &name[..=at],
         None => name,
     }
+}
+
+/// Whether there may be three in a row: one of these stands at every third place. Nearly no name gets further.
+#[inline]
+fn has_three_underscores(name: &[u8]) -> bool {
+    let is_underscore = |at: usize| name.get(at) == Some(&b'_');
+    (2..name.len()).step_by(3).any(|at| is_underscore(at) && (is_underscore(at - 1) || is_underscore(at + 1)))
 }
 
 fn is_flavor_separator(place: &[u8]) -> bool {
@@ -32,5 +42,16 @@ mod tests {
         check("a__b", "a__b");
         check("", "");
         check("a___b____c", "a");
+        // Wherever the separator stands.
+        for before in 1..20 {
+            let essential = "x".repeat(before);
+            for after in 1..9 {
+                check(&format!("{essential}___{}", "y".repeat(after)), &essential);
+                check(
+                    &format!("{essential}__{}", "y".repeat(after)),
+                    &format!("{essential}__{}", "y".repeat(after)),
+                );
+            }
+        }
     }
 }

@@ -257,6 +257,7 @@ fn read_code<'f>(
         }
     }
     let mut programs = Vec::new();
+    // Most symbols are the labels of jumps.
     for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text) {
         let place = symbol.section_index().and_then(|index| places.get(index.0).copied().flatten());
         let Some(section) = place else { continue };

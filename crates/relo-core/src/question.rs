@@ -8,6 +8,7 @@ use btf::{Btf, ByteOrder, CoreRelo, Kind, TypeId};
 use rustc_hash::FxHasher;
 
 use crate::relo_kind::Subject;
+use crate::spec::Accessor;
 use crate::value::{Side, Value};
 use crate::{LocalSpec, Mode, ReloError, ReloKind, essential_name};
 
@@ -69,6 +70,7 @@ impl Questions {
         relos: impl Iterator<Item = CoreRelo>,
     ) -> (Questions, Vec<usize>) {
         let mut questions = Questions::default();
+        let mut writer = KeyWriter(Vec::with_capacity(256));
         let mut roots: BTreeMap<TypeId, usize> = BTreeMap::new();
         let mut known: BTreeMap<(TypeId, u32, u32), usize> = BTreeMap::new();
         let index_of = |relo: CoreRelo| {
@@ -80,7 +82,7 @@ impl Questions {
                 if root == next_root {
                     questions.roots.push(Root::read(btf, relo.type_id));
                 }
-                let question = read_question(btf, order, &relo, root);
+                let question = read_question(btf, order, &relo, root, &mut writer);
                 questions.roots[root].searched |= question.has_candidates;
                 questions.list.push(question);
             }
@@ -104,7 +106,13 @@ impl Root {
     }
 }
 
-fn read_question(btf: &Btf<'_>, order: ByteOrder, relo: &CoreRelo, root: usize) -> Question {
+fn read_question(
+    btf: &Btf<'_>,
+    order: ByteOrder,
+    relo: &CoreRelo,
+    root: usize,
+    writer: &mut KeyWriter,
+) -> Question {
     let local = LocalSpec::parse(btf, relo);
     let value = |mode| {
         let spec = local.as_ref().map_err(Clone::clone)?;
@@ -118,55 +126,66 @@ fn read_question(btf: &Btf<'_>, order: ByteOrder, relo: &CoreRelo, root: usize) 
     };
     let values = [correct, strict];
     let key = match (&local, &values) {
-        (Ok(local), [Ok(correct), Ok(strict)]) => key_of(btf, order, local, [correct, strict]),
+        (Ok(local), [Ok(correct), Ok(strict)]) => writer.key_of(btf, order, local, [correct, strict]),
         _broken => None,
     };
     let has_candidates = relo.kind != ReloKind::LocalTypeId as u32;
     Question { root, has_candidates, local: local.map(Arc::new), values, key }
 }
 
-/// Everything of the object that [`crate::decide`] looks at, or None.
-fn key_of(btf: &Btf<'_>, order: ByteOrder, local: &LocalSpec, values: [&Value; 2]) -> Option<Key> {
-    let spec = &local.0;
-    // Room for nearly every key: values, and the names of a path.
-    let mut key = KeyWriter(Vec::with_capacity(192));
-    key.0.extend([spec.kind as u32 as u8, u8::from(order == ByteOrder::Big)]);
-    for value in values {
-        key.number(value.value);
-        key.number(u64::from(value.size) << 2 | u64::from(value.validate) << 1 | u64::from(value.diverges));
-    }
-    key.nature(btf, values[0].field)?;
-    match spec.kind.subject() {
-        Subject::Type => key.root(btf, spec.root, spec.kind)?,
-        Subject::Enumerator => key.name(essential_name(btf.string(spec.accessors.first()?.name?).ok()?)),
-        Subject::Field => {
-            for accessor in &spec.accessors {
-                match accessor.name {
-                    Some(name) => {
-                        key.name(btf.string(name).ok()?);
-                        let composite = btf.resolve(accessor.type_id).ok()?;
-                        key.compatibility(btf, composite.member(accessor.index).ok()?.type_id)?;
-                    }
-                    None => {
-                        key.name(b"");
-                        key.number(u64::from(accessor.index));
-                    }
-                }
-            }
-        }
-    }
-    Some(key.finish())
-}
-
+/// Writes keys, one after the other into the same place.
 struct KeyWriter(Vec<u8>);
 
 impl KeyWriter {
+    /// Everything of the object that [`crate::decide`] looks at, or None.
+    fn key_of(
+        &mut self,
+        btf: &Btf<'_>,
+        order: ByteOrder,
+        local: &LocalSpec,
+        values: [&Value; 2],
+    ) -> Option<Key> {
+        let spec = &local.0;
+        self.0.clear();
+        self.0.extend([spec.kind as u32 as u8, u8::from(order == ByteOrder::Big)]);
+        for value in values {
+            self.number(value.value);
+            self.number(
+                u64::from(value.size) << 2 | u64::from(value.validate) << 1 | u64::from(value.diverges),
+            );
+        }
+        self.nature(btf, values[0].field)?;
+        match spec.kind.subject() {
+            Subject::Type => self.root(btf, spec.root, spec.kind)?,
+            Subject::Enumerator => {
+                self.name(essential_name(btf.string(spec.accessors.first()?.name?).ok()?));
+            }
+            Subject::Field => {
+                for accessor in &spec.accessors {
+                    self.accessor(btf, accessor)?;
+                }
+            }
+        }
+        Some(self.finish())
+    }
+
+    fn accessor(&mut self, btf: &Btf<'_>, accessor: &Accessor) -> Option<()> {
+        let Some(name) = accessor.name else {
+            self.name(b"");
+            self.number(u64::from(accessor.index));
+            return Some(());
+        };
+        self.name(btf.string(name).ok()?);
+        let composite = btf.resolve(accessor.type_id).ok()?;
+        self.compatibility(btf, composite.member(accessor.index).ok()?.type_id)
+    }
+
     fn number(&mut self, number: u64) {
-        self.0.extend(number.to_le_bytes());
+        self.0.extend_from_slice(&number.to_le_bytes());
     }
 
     fn name(&mut self, name: &[u8]) {
-        self.0.extend(name);
+        self.0.extend_from_slice(name);
         self.0.push(0);
     }
 
@@ -209,9 +228,9 @@ impl KeyWriter {
         None
     }
 
-    fn finish(self) -> Key {
+    fn finish(&self) -> Key {
         let mut hasher = FxHasher::default();
         hasher.write(&self.0);
-        Key { hash: hasher.finish(), bytes: self.0.into() }
+        Key { hash: hasher.finish(), bytes: self.0[..].into() }
     }
 }

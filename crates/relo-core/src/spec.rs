@@ -68,10 +68,16 @@ impl Spec {
     /// The path as C would write it: `struct task_struct.real_parent`, `enum bpf_func_id::BPF_FUNC_loop`.
     pub fn text(&self, btf: &Btf<'_>) -> Result<String, Error> {
         let mut text = self.root_text(btf)?;
+        self.write_steps(btf, &mut text)?;
+        Ok(text)
+    }
+
+    /// What follows the root in [`Spec::text`]: `.real_parent`.
+    pub fn write_steps(&self, btf: &Btf<'_>, text: &mut String) -> Result<(), Error> {
         for (position, accessor) in self.accessors.iter().enumerate() {
-            let is_enumerator = btf.resolve(accessor.type_id)?.kind().is_any_enum();
             match accessor.name {
                 Some(name) => {
+                    let is_enumerator = btf.resolve(accessor.type_id)?.kind().is_any_enum();
                     text.push_str(if is_enumerator { "::" } else { "." });
                     text.push_str(&String::from_utf8_lossy(btf.string(name)?));
                 }
@@ -80,7 +86,7 @@ impl Spec {
                 None => text.push_str(&format!("[{}]", accessor.index)),
             }
         }
-        Ok(text)
+        Ok(())
     }
 }
 
