@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -27,6 +28,36 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// What this process was called with; where that means nothing, the process ends here and says why.
+    pub fn of_this_process() -> Arguments {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        match Command::of_one(&words) {
+            Some(command) => Arguments { command },
+            None => Arguments::parse_from(words),
+        }
+    }
+}
+
+impl Command {
+    /// The commands that are called thousands of times, read without putting all others together first, which takes as
+    /// long as opening several objects. None for what is wrong or asks for help: then all of them are needed.
+    fn of_one(words: &[OsString]) -> Option<Command> {
+        let (name, words) = (words.get(1)?.to_str()?, &words[1..]);
+        match name {
+            "min-core-btf" => alone("min-core-btf", words).map(Command::MinCoreBtf),
+            "minimize" => alone("minimize", words).map(Command::Minimize),
+            "record" => alone("record", words).map(Command::Record),
+            _other => None,
+        }
+    }
+}
+
+fn alone<A: Args>(name: &'static str, words: &[OsString]) -> Option<A> {
+    let command = A::augment_args(clap::Command::new(name));
+    A::from_arg_matches(&command.try_get_matches_from(words).ok()?).ok()
 }
 
 /// The commands.
@@ -227,5 +258,37 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    /// A command that is read alone is read as among all others.
+    #[test]
+    fn alone_and_among_all() {
+        let check = |line: &str, alone: bool| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let all = Arguments::try_parse_from(&words).ok();
+            let one = Command::of_one(&words);
+            assert_eq!(one.is_some(), alone, "{line}");
+            if let Some(one) = one {
+                assert_eq!(format!("{one:?}"), format!("{:?}", all.unwrap().command), "{line}");
+            }
+        };
+        check("btfpipe min-core-btf a b c d", true);
+        check("btfpipe min-core-btf --keep attach,ksyms a --json b c.o --module m=f", true);
+        check("btfpipe min-core-btf -B base a b c --base-output x", true);
+        check("btfpipe minimize --btf a --btf b --out c -j 2 --each --records x.o", true);
+        check("btfpipe record --btf a --format jsonl x.o y.o", true);
+        for wrong in [
+            "btfpipe",
+            "btfpipe min-core-btf",
+            "btfpipe min-core-btf a b",
+            "btfpipe min-core-btf --help",
+            "btfpipe min-core-btf --base-output x a b c",
+            "btfpipe minimize --only-records --each --btf a --out b c",
+            "btfpipe record --version",
+            "btfpipe dump a",
+            "btfpipe --version",
+        ] {
+            check(wrong, false);
+        }
     }
 }

@@ -11,13 +11,11 @@ mod tools;
 use std::process::ExitCode;
 
 use arguments::Command;
-use clap::Parser;
 use pipeline::outcome::{Code, Error};
 use pipeline::tools::ToolError;
 
 fn main() -> ExitCode {
-    let arguments::Arguments { command } = arguments::Arguments::parse();
-    let ended = match command {
+    let ended = match arguments::Arguments::of_this_process().command {
         Command::Run(arguments) => pipelines::run(&arguments),
         Command::Lock(arguments) => pipelines::lock(&arguments),
         Command::Update(arguments) => pipelines::update(&arguments),
