@@ -14,6 +14,7 @@ mod export;
 pub mod file;
 pub mod glob;
 pub mod host;
+mod json;
 pub mod lock_changes;
 pub mod locking;
 pub mod outcome;

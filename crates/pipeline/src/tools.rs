@@ -129,12 +129,16 @@ pub(crate) fn put(path: &Path, bytes: &[u8], voice: &mut Voice<'_>) -> Result<()
     put_file(path, bytes).map_err(|error| ToolError::write(path, error))
 }
 
-/// The same for a path that is a file.
+/// The same for a path that is a file. One that has these bytes already is left as it is.
 pub(crate) fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    // A pipe or a device is written to, not replaced.
-    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return std::fs::write(path, bytes);
+    match std::fs::metadata(path) {
+        // A pipe or a device is written to, not replaced.
+        Ok(metadata) if !metadata.is_file() => return std::fs::write(path, bytes),
+        Ok(metadata) if metadata.len() == bytes.len() as u64 && has_bytes(path, bytes).unwrap_or(false) => {
+            return Ok(());
+        }
+        Ok(_) | Err(_) => {}
     }
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let mut temp = tempfile::Builder::new()
@@ -144,4 +148,48 @@ pub(crate) fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temp.write_all(bytes)?;
     temp.persist(path)?;
     Ok(())
+}
+
+/// Whether a file holds exactly these bytes. Reading it is far cheaper than replacing it, for which the system waits for
+/// the disk.
+fn has_bytes(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let mut file = std::fs::File::open(path)?;
+    let mut part = [0; 16 << 10];
+    let mut left = bytes;
+    loop {
+        match io::Read::read(&mut file, &mut part)? {
+            0 => return Ok(left.is_empty()),
+            len => match left.strip_prefix(&part[..len]) {
+                Some(rest) => left = rest,
+                None => return Ok(false),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_when_it_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let inode = || std::fs::metadata(&path).unwrap().ino();
+        let long = vec![1; 40_000];
+        let mut other = long.clone();
+        other[39_999] = 2;
+        put_file(&path, &long).unwrap();
+        let first = inode();
+        put_file(&path, &long).unwrap();
+        assert_eq!(inode(), first);
+        for bytes in [&other[..], b"", b"x", &long] {
+            put_file(&path, bytes).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 1);
+    }
 }

@@ -1,15 +1,16 @@
 //! `btfpipe minimize`: many BTFs, or archives of them, for the same programs: opened once, one kernel a thread.
 
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use relo_core::{
-    BpfObject, MinCoreBtf, MinimizeOptions, Mode, Target, Wanted, minimize_target, relocate_all,
+    BpfObject, MinimizeOptions, Mode, Target, Wanted, minimize_each, minimize_target, relocate_all,
 };
 
 use crate::outcome::Code;
-use crate::records;
+use crate::records::LocalHalves;
 use crate::tools::{Kernel, Objects, ToolError, Voice, corpus, put_file};
 
 /// What to minimize.
@@ -39,12 +40,22 @@ pub(super) struct Named {
 
 /// Minimizes all of them. One that can't be read costs the others nothing, and the exit code says so.
 pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
-    let objects = Objects::open(&options.programs);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(options.jobs)
+        .build()
+        .map_err(|error| ToolError::engine("threads", error))?;
+    let objects = pool.install(|| Objects::open_in_parallel(&options.programs));
     objects.report(voice)?;
+    // The program ends after this: giving all of it back piece by piece would serve nobody.
+    let objects = ManuallyDrop::new(objects);
     let kernels = find(&options.inputs)?;
     std::fs::create_dir_all(&options.out).map_err(|error| ToolError::write(&options.out, error))?;
     let (refs, wanted) = (objects.refs(), Wanted::new(&objects.good));
-    let work = Work { options, objects: &refs, wanted: &wanted };
+    let halves = match options.records || options.only_records {
+        true => LocalHalves::of(&refs),
+        false => LocalHalves::default(),
+    };
+    let work = Work { options, objects: &refs, wanted: &wanted, halves: &halves };
     let (full, small) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let one = |kernel: &Named| {
         let sizes = work.one(kernel)?;
@@ -52,11 +63,8 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
         small.fetch_add(sizes.1, Ordering::Relaxed);
         Ok(())
     };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.jobs)
-        .build()
-        .map_err(|error| ToolError::engine("threads", error))?;
-    let ended: Vec<Result<(), ToolError>> = pool.install(|| kernels.par_iter().map(one).collect());
+    let ended: Vec<Result<(), ToolError>> =
+        pool.install(|| kernels.par_iter().with_max_len(1).map(one).collect());
     let failed: Vec<&ToolError> = ended.iter().filter_map(|ended| ended.as_ref().err()).collect();
     failed.iter().for_each(|error| voice.note(error));
     voice.note(format_args!(
@@ -75,6 +83,7 @@ struct Work<'w> {
     options: &'w Options,
     objects: &'w [&'w BpfObject],
     wanted: &'w Wanted,
+    halves: &'w LocalHalves,
 }
 
 impl Work<'_> {
@@ -89,33 +98,23 @@ impl Work<'_> {
             .map_err(|error| ToolError::engine(input.name(), error))?;
         let mut small = 0;
         if self.options.each {
-            for object in self.objects {
+            let made = minimize_each(&target, self.objects, MinimizeOptions::default());
+            for (object, made) in self.objects.iter().zip(made) {
+                let made = made.map_err(|error| ToolError::engine(input.name(), error))?;
                 let path = Path::new(&kernel.name).join(object.name()).with_extension("btf");
-                small += self.write(&path, &self.minimize(&input, &target, &[object])?.bytes)?;
+                small += self.write(&path, &made.bytes)?;
             }
         } else if !self.options.only_records {
-            let made = self.minimize(&input, &target, self.objects)?;
+            let made = minimize_target(&target, self.objects, MinimizeOptions::default())
+                .map_err(|error| ToolError::engine(input.name(), error))?;
             small = self.write(&with_suffix(&kernel.name, "btf"), &made.bytes)?;
         }
         if self.options.records || self.options.only_records {
             let all = relocate_all(self.objects, &target, Mode::default());
-            let mut lines = String::new();
-            for (object, records) in self.objects.iter().zip(&all) {
-                records::write_json_lines(object, &target, records, &mut lines);
-            }
-            self.write(&with_suffix(&kernel.name, "jsonl"), lines.as_bytes())?;
+            let lines = self.halves.lines(self.objects, &target, &all);
+            self.write(&with_suffix(&kernel.name, "jsonl"), &lines)?;
         }
         Ok((input.size(), small))
-    }
-
-    fn minimize(
-        &self,
-        input: &Kernel,
-        target: &Target<'_>,
-        objects: &[&BpfObject],
-    ) -> Result<MinCoreBtf, ToolError> {
-        minimize_target(target, objects, MinimizeOptions::default())
-            .map_err(|error| ToolError::engine(input.name(), error))
     }
 
     fn write(&self, name: &Path, bytes: &[u8]) -> Result<usize, ToolError> {

@@ -10,7 +10,7 @@ use relo_core::{
 use serde_json::{Value, json};
 
 use crate::outcome::Code;
-use crate::tools::{Kernel, Objects, TargetFiles, ToolError, Voice, put};
+use crate::tools::{Objects, TargetFiles, ToolError, Voice, put};
 
 /// What to minimize.
 #[derive(Debug, Clone, Default)]
@@ -38,9 +38,7 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
     // The program ends after this: giving all of it back piece by piece would serve nobody.
     let objects = ManuallyDrop::new(objects);
     let wanted = Wanted::new(&objects.good);
-    let alone = options.target.base.is_none() && options.target.modules.is_empty();
-    let kernel = if alone { Some(Kernel::read(&options.target.btf)?) } else { None };
-    let Some(kernel) = kernel.filter(|kernel| !kernel.is_split()) else {
+    let Some(kernel) = options.target.alone()? else {
         let btfs = options.target.read()?;
         let target = btfs.target(&wanted).map_err(|error| ToolError::engine(&btfs.name, error))?;
         return minimize(options, &objects, &target, btfs.vmlinux.data().len(), voice);

@@ -36,10 +36,29 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
     let objects = Objects::open(&options.programs);
     objects.report(voice)?;
     let wanted = Wanted::new(&objects.good);
-    let btfs = options.target.read()?;
-    let target = btfs.target(&wanted).map_err(|error| ToolError::engine(&btfs.name, error))?;
+    match options.target.alone()? {
+        Some(kernel) => {
+            let (btf, candidates) = kernel.parse(&wanted)?;
+            let target = Target::with_candidates(&btf, candidates, &[], &wanted)
+                .map_err(|error| ToolError::engine(kernel.name(), error))?;
+            record(options, &objects, &target, voice)
+        }
+        None => {
+            let btfs = options.target.read()?;
+            let target = btfs.target(&wanted).map_err(|error| ToolError::engine(&btfs.name, error))?;
+            record(options, &objects, &target, voice)
+        }
+    }
+}
+
+fn record(
+    options: &Options,
+    objects: &Objects,
+    target: &Target<'_>,
+    voice: &mut Voice<'_>,
+) -> Result<Code, ToolError> {
     let refs = objects.refs();
-    let all = relo_core::relocate_all(&refs, &target, options.mode);
+    let all = relo_core::relocate_all(&refs, target, options.mode);
     let mut code = if objects.bad.is_empty() { Code::Ok } else { Code::Failed };
     for (object, records) in refs.iter().zip(&all) {
         if let Some(error) = refused(records) {
@@ -47,13 +66,13 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
             voice.note(format_args!("{}: libbpf would refuse it on this kernel: {error}", object.name()));
         }
         if options.format == Format::JsonLines
-            && voice.answer(&records::to_json_lines(object, &target, records)).is_err()
+            && voice.answer(&records::to_json_lines(object, target, records)).is_err()
         {
             return Ok(code);
         }
     }
     if options.format == Format::Table {
-        let rows = refs.iter().zip(&all).flat_map(|(object, records)| rows(object, &target, records));
+        let rows = refs.iter().zip(&all).flat_map(|(object, records)| rows(object, target, records));
         let text = columns(HEAD, &rows.collect::<Vec<_>>());
         let _ = voice.answer(&format!("{text}\n{}\n", totals(&all)));
     }

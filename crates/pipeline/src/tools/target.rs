@@ -6,7 +6,7 @@ use std::sync::Arc;
 use btf::Btf;
 use relo_core::{ReloError, Target, TargetBtf, Wanted};
 
-use crate::tools::{ToolError, corpus};
+use crate::tools::{Kernel, ToolError, corpus};
 
 /// Which files a target is made of.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,14 @@ pub struct TargetBtfs {
 }
 
 impl TargetFiles {
+    /// The kernel, where it is all that there is: no modules, and its BTF is not split. It needs no copy of its bytes.
+    pub fn alone(&self) -> Result<Option<Kernel>, ToolError> {
+        if self.base.is_some() || !self.modules.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Kernel::read(&self.btf)?).filter(|kernel| !kernel.is_split()))
+    }
+
     /// Reads and parses all of them.
     pub fn read(&self) -> Result<TargetBtfs, ToolError> {
         let name = self.btf.display().to_string();
