@@ -1,22 +1,27 @@
-//! Puts the guest program where the library includes it; an empty file when there is none.
+//! Puts the guest programs where the library includes them; an empty file where there is none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const GUEST: &str = "BTFPIPE_GUEST_X86_64";
+const GUESTS: [(&str, &str); 2] =
+    [("BTFPIPE_GUEST_X86_64", "guest-x86_64"), ("BTFPIPE_GUEST_ARM64", "guest-arm64")];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed={GUEST}");
     let Some(out) = env::var_os("OUT_DIR").map(PathBuf::from) else {
         return;
     };
-    let program = match env::var_os(GUEST).map(PathBuf::from) {
-        Some(path) => {
-            println!("cargo:rerun-if-changed={}", path.display());
-            fs::read(&path).unwrap_or_else(|error| panic!("{GUEST}: {}: {error}", path.display()))
-        }
-        None => Vec::new(),
+    for (variable, file) in GUESTS {
+        println!("cargo:rerun-if-env-changed={variable}");
+        fs::write(out.join(file), program(variable)).expect("write into OUT_DIR");
+    }
+}
+
+fn program(variable: &str) -> Vec<u8> {
+    let Some(path) = env::var_os(variable) else {
+        return Vec::new();
     };
-    fs::write(out.join("guest-x86_64"), program).expect("write into OUT_DIR");
+    let path = Path::new(&path);
+    println!("cargo:rerun-if-changed={}", path.display());
+    fs::read(path).unwrap_or_else(|error| panic!("{variable}: {}: {error}", path.display()))
 }

@@ -1,19 +1,23 @@
 //! One boot, from start to the last answer, under a watchdog on progress.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{ChildStderr, ChildStdout};
+use std::process::ChildStderr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::console::{Console, Tail};
-use crate::process::{End, Process};
+use crate::failure::{Failure, Phase};
+use crate::feed::{self, Feed, FeedError, Start};
+use crate::process::{End, Input, Process, Wires};
+use crate::qmp::Qmp;
 use crate::report::VmEvent;
-use crate::results::{Answer, Broken, Progress, Reader};
+use crate::results::{Answer, Progress, Reader};
 use crate::spec::Limits;
 use crate::wire::Hello;
 
@@ -32,8 +36,12 @@ static BOOTING: Mutex<()> = Mutex::new(());
 pub struct Boot<'a> {
     pub command: &'a [OsString],
     pub console: &'a Path,
+    /// Where everything that comes over the results' line is kept.
+    pub results: &'a Path,
     pub nonce: &'a str,
     pub checks: usize,
+    /// For a machine that gets its checks when it is up.
+    pub feed: Option<Feed<'a>>,
     pub limits: Limits,
     /// Silence of the console before the guest is ready.
     pub quiet: Duration,
@@ -44,6 +52,8 @@ pub struct Boot<'a> {
 /// What came of it, and the evidence.
 pub struct Booted {
     pub answers: Result<Vec<Answer>, Failure>,
+    /// How a session's command ended.
+    pub exit: Option<i32>,
     pub hello: Option<Hello>,
     pub ready_seconds: Option<f64>,
     pub seconds: f64,
@@ -51,90 +61,46 @@ pub struct Booted {
     pub stderr: Vec<String>,
 }
 
-/// Why a boot gave no answers.
-#[derive(Debug)]
-pub enum Failure {
-    /// QEMU or a file of the run could not be started or opened.
-    Start(io::Error),
-    /// QEMU ended before the guest was done.
-    Ended { end: End, during: Phase },
-    /// The kernel wrote that it dies.
-    Died { line: String, during: Phase },
-    /// Nothing happened for too long.
-    Hang { during: Phase, seconds: u64 },
-    /// The guest's messages cannot be believed.
-    Broken { reason: Broken, during: Phase },
-    /// It went on and on.
-    Cap { during: Phase, seconds: u64 },
-}
-
-/// What the machine was doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Firmware,
-    Kernel,
-    /// Between two checks.
-    Guest,
-    /// The check of that index.
-    Check(usize),
-}
-
-impl Failure {
-    /// When it happened; `None` before the start.
-    pub fn during(&self) -> Option<Phase> {
-        match self {
-            Failure::Start(_) => None,
-            Failure::Ended { during, .. }
-            | Failure::Died { during, .. }
-            | Failure::Hang { during, .. }
-            | Failure::Broken { during, .. }
-            | Failure::Cap { during, .. } => Some(*during),
-        }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Phase::Firmware => f.write_str("before the kernel's first word"),
-            Phase::Kernel => f.write_str("while the kernel booted"),
-            Phase::Guest => f.write_str("between two checks"),
-            Phase::Check(index) => write!(f, "during check {}", index + 1),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Start(error) => write!(f, "cannot start QEMU: {error}"),
-            Failure::Ended { end, during } => write!(f, "QEMU {end} {during}"),
-            Failure::Died { line, during } => write!(f, "the kernel died {during}: {line}"),
-            Failure::Hang { during, seconds } => write!(f, "nothing happened for {seconds} s {during}"),
-            Failure::Broken { reason, during } => write!(f, "{reason} ({during})"),
-            Failure::Cap { during, seconds } => {
-                write!(f, "the time limit of {seconds} s was reached {during}: raise the timeout")
-            }
-        }
-    }
-}
-
-/// Boots and listens.
+/// Boots or restores, and listens.
 pub fn run(boot: &Boot<'_>, events: &mut dyn FnMut(VmEvent)) -> Booted {
-    let turn = BOOTING.lock().unwrap_or_else(PoisonError::into_inner);
+    // Nothing is calibrated in a machine that is restored: it need not wait for its turn.
+    let turn = boot.restores().is_none().then(|| BOOTING.lock().unwrap_or_else(PoisonError::into_inner));
     let console = match Console::create(boot.console) {
         Ok(console) => console,
         Err(error) => return not_started(error),
     };
-    match Process::start(boot.command) {
-        Ok((process, stdout, stderr)) => Watch::new(boot, turn, console, process, stdout, stderr).run(events),
+    let input = if boot.feed.is_some() { Input::Socket } else { Input::Nothing };
+    let started = Process::start(boot.command, input)
+        .and_then(|(process, wires)| Watch::new(boot, turn, console, process, wires));
+    match started {
+        Ok(watch) => watch.run(events),
         Err(error) => not_started(error),
+    }
+}
+
+impl Boot<'_> {
+    /// The state that it goes on from.
+    fn restores(&self) -> Option<&Path> {
+        match self.feed?.start {
+            Start::Restore { state } => Some(state),
+            Start::Boot { .. } => None,
+        }
+    }
+
+    fn reader(&self) -> Reader {
+        match self.feed {
+            Some(Feed { boot_nonce, start: Start::Boot { .. }, .. }) => {
+                Reader::waiting(boot_nonce, self.nonce, self.checks)
+            }
+            _ => Reader::new(self.nonce, self.checks),
+        }
     }
 }
 
 fn not_started(error: io::Error) -> Booted {
     Booted {
         answers: Err(Failure::Start(error)),
+        exit: None,
         hello: None,
         ready_seconds: None,
         seconds: 0.0,
@@ -146,11 +112,18 @@ fn not_started(error: io::Error) -> Booted {
 /// A running machine, observed.
 struct Watch<'a> {
     boot: &'a Boot<'a>,
-    /// Given back when the guest is ready.
+    /// Given back when the guest is up.
     turn: Option<MutexGuard<'static, ()>>,
     process: Process,
     console: Console,
+    /// To speak to the guest.
+    results: UnixStream,
+    control: Option<UnixStream>,
+    /// Kept open: QEMU's control socket.
+    qmp: Option<Qmp>,
     lines: Receiver<String>,
+    /// Where they are kept as evidence.
+    heard: File,
     stderr: Arc<Mutex<Tail>>,
     reader: Reader,
     start: Instant,
@@ -165,40 +138,47 @@ struct Watch<'a> {
 impl<'a> Watch<'a> {
     fn new(
         boot: &'a Boot<'a>,
-        turn: MutexGuard<'static, ()>,
+        turn: Option<MutexGuard<'static, ()>>,
         console: Console,
         process: Process,
-        stdout: ChildStdout,
-        stderr: ChildStderr,
-    ) -> Self {
+        wires: Wires,
+    ) -> io::Result<Self> {
         let start = Instant::now();
-        Watch {
+        Ok(Watch {
             boot,
-            turn: Some(turn),
+            turn,
             process,
             console,
-            lines: read_lines(stdout),
-            stderr: read_tail(stderr),
-            reader: Reader::new(boot.nonce, boot.checks),
+            lines: read_lines(wires.results.try_clone()?),
+            results: wires.results,
+            control: wires.control,
+            qmp: None,
+            heard: File::create(boot.results)?,
+            stderr: read_tail(wires.stderr),
+            reader: boot.reader(),
             start,
             alive: start,
             console_spoke: false,
             ready_seconds: None,
             dying: None,
-        }
+        })
     }
 
     fn run(mut self, events: &mut dyn FnMut(VmEvent)) -> Booted {
-        let end = loop {
-            if let Some(end) = self.step(events) {
-                break end;
-            }
+        let end = match self.restore() {
+            Err(failure) => Err(failure),
+            Ok(()) => loop {
+                if let Some(end) = self.step(events) {
+                    break end;
+                }
+            },
         };
         let seconds = self.seconds();
         drop(self.process);
         let _ = self.console.poll();
         let hello = self.reader.hello().cloned();
         Booted {
+            exit: self.reader.exit(),
             answers: end.map(|()| self.reader.into_answers()),
             hello,
             ready_seconds: self.ready_seconds,
@@ -209,35 +189,101 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Takes the state up, if the machine was started for one, and gives the checks.
+    fn restore(&mut self) -> Result<(), Failure> {
+        let (Some(state), Some(feed)) = (self.boot.restores(), self.boot.feed) else {
+            return Ok(());
+        };
+        let restored = self.take_control().and_then(|control| {
+            let mut qmp = feed::restore(control, state)?;
+            feed::fill(feed.memory, feed.work)?;
+            feed::go_on(&mut qmp)?;
+            feed::tell(&self.results)?;
+            Ok(qmp)
+        });
+        self.qmp = Some(restored.map_err(|reason| self.cannot_feed(reason))?);
+        self.alive = Instant::now();
+        Ok(())
+    }
+
+    /// The guest waits: keeps its state, and gives the checks. A state that cannot be kept costs a boot some other day.
+    fn feed(&mut self, events: &mut dyn FnMut(VmEvent)) -> Result<(), Failure> {
+        let Some(Feed { memory, work, start: Start::Boot { states, key }, .. }) = self.boot.feed else {
+            return Ok(());
+        };
+        let opened = self.take_control().and_then(|control| Ok(feed::open(control)?));
+        let mut qmp = opened.map_err(|reason| self.cannot_feed(reason))?;
+        match feed::keep(&mut qmp, states, key) {
+            Ok(bytes) => events(VmEvent::StateKept { bytes }),
+            Err(reason) => events(VmEvent::StateNotKept { reason: reason.to_string() }),
+        }
+        let fed = feed::fill(memory, work).and_then(|()| feed::tell(&self.results));
+        self.qmp = Some(qmp);
+        fed.map_err(|error| self.cannot_feed(error.into()))
+    }
+
+    fn take_control(&mut self) -> Result<UnixStream, FeedError> {
+        self.control.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
+    }
+
+    /// QEMU's end, if it ended, says more than its socket.
+    fn cannot_feed(&self, reason: FeedError) -> Failure {
+        let during = self.phase();
+        match self.process.find_end() {
+            Some(end) => Failure::Ended { end, during },
+            None => Failure::Feed { reason, during },
+        }
+    }
+
     /// Waits for the next thing; `Some` when it was the last.
     fn step(&mut self, events: &mut dyn FnMut(VmEvent)) -> Option<Result<(), Failure>> {
         let received = self.lines.recv_timeout(TICK);
         self.listen(events);
         match received {
-            Ok(line) => match self.reader.take(&line) {
-                Ok(Progress::Done) if self.console.tail.death().is_none() => return Some(Ok(())),
-                Ok(progress) => self.note(progress, events),
-                Err(reason) => {
-                    return Some(Err(Failure::Broken { reason, during: self.phase() }));
-                }
-            },
-            Err(RecvTimeoutError::Timeout) => return self.find_failure(false).map(Err),
+            Ok(line) => self.take(&line, events),
+            Err(RecvTimeoutError::Timeout) => self.find_failure(false).map(Err),
             Err(RecvTimeoutError::Disconnected) => {
                 // QEMU closed it, so it is about to end: no reason to spin.
                 thread::sleep(TICK);
-                return self.find_failure(true).map(Err);
+                self.find_failure(true).map(Err)
             }
         }
-        None
     }
 
-    fn note(&mut self, progress: Progress, events: &mut dyn FnMut(VmEvent)) {
+    fn take(&mut self, line: &str, events: &mut dyn FnMut(VmEvent)) -> Option<Result<(), Failure>> {
+        // Evidence only: a full disk must not change a verdict.
+        let _ = writeln!(self.heard, "{line}");
+        match self.reader.take(line) {
+            Ok(Progress::Done) if self.console.tail.death().is_none() => Some(Ok(())),
+            Ok(progress) => self.note(progress, line, events).err().map(Err),
+            Err(reason) => Some(Err(Failure::Broken { reason, during: self.phase() })),
+        }
+    }
+
+    fn note(
+        &mut self,
+        progress: Progress,
+        line: &str,
+        events: &mut dyn FnMut(VmEvent),
+    ) -> Result<(), Failure> {
         match progress {
-            Progress::Nothing | Progress::Done => return,
+            Progress::Done => return Ok(()),
+            Progress::Nothing => {
+                // A session's output; between checks it is somebody else's noise, and no sign of life.
+                if self.boot.checks > 0 || self.ready_seconds.is_none() {
+                    return Ok(());
+                }
+                events(VmEvent::Output { line: line.to_owned() });
+            }
             Progress::Program => {}
-            Progress::Ready => {
+            Progress::Waiting => {
                 self.turn = None;
                 self.ready_seconds = Some(self.seconds());
+                self.feed(events)?;
+            }
+            Progress::Ready => {
+                self.turn = None;
+                self.ready_seconds.get_or_insert(self.start.elapsed().as_secs_f64());
                 let kernel = self.reader.hello().map(|hello| hello.kernel.clone()).unwrap_or_default();
                 events(VmEvent::Ready { kernel, seconds: self.seconds() });
             }
@@ -245,6 +291,7 @@ impl<'a> Watch<'a> {
             Progress::CheckEnd(index) => events(VmEvent::CheckEnd { index }),
         }
         self.alive = Instant::now();
+        Ok(())
     }
 
     /// Reads the console. Once the guest is ready it is no sign of life any more: a kernel may complain for ever.
@@ -291,7 +338,7 @@ impl<'a> Watch<'a> {
 
     fn limit(&self, during: Phase) -> Duration {
         match during {
-            Phase::Firmware | Phase::Kernel => self.boot.quiet,
+            Phase::Restore | Phase::Firmware | Phase::Kernel => self.boot.quiet,
             Phase::Guest | Phase::Check(_) => self.boot.limits.check,
         }
     }
@@ -300,6 +347,7 @@ impl<'a> Watch<'a> {
         match (self.ready_seconds, self.reader.current()) {
             (Some(_), Some(index)) => Phase::Check(index),
             (Some(_), None) => Phase::Guest,
+            (None, _) if self.boot.restores().is_some() => Phase::Restore,
             (None, _) if self.console_spoke => Phase::Kernel,
             (None, _) => Phase::Firmware,
         }
@@ -311,7 +359,7 @@ impl<'a> Watch<'a> {
 }
 
 /// Lines of the results as they come; the channel closes with the stream.
-fn read_lines(stdout: ChildStdout) -> Receiver<String> {
+fn read_lines(stdout: UnixStream) -> Receiver<String> {
     let (send, lines) = mpsc::channel();
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);

@@ -3,34 +3,87 @@
 use std::collections::BTreeMap;
 
 use crate::cpio::Archive;
+use crate::foresight::foresee;
+use crate::session::{self, SessionFile};
 use crate::spec::Check;
-use crate::wire::{Entry, KERNEL_CONFIG, MANIFEST, Manifest};
+use crate::wire::{Entry, KERNEL_CONFIG, MANIFEST, Manifest, SESSION, Session};
 
-/// Builds the archive. Equal objects and equal BTFs are stored once.
+/// What every guest finds.
+const FOLDERS: [&str; 5] = ["checks", "dev", "proc", "sys", "tmp"];
+
+/// Builds the archive with the checks.
 pub fn build(guest: &[u8], checks: &[Check], kernel_config: Option<&[u8]>) -> serde_json::Result<Vec<u8>> {
-    let mut archive = Archive::default();
-    for folder in ["checks", "dev", "proc", "sys"] {
-        archive.folder(folder);
+    let mut archive = start(guest);
+    let (manifest, files) = gather(checks, kernel_config);
+    for (path, content) in &files {
+        archive.file(relative(path), content);
     }
-    // Without it PID 1 starts with no standard streams.
-    archive.device("dev/console", 5, 1);
-    archive.program("init", guest);
+    archive.file(relative(MANIFEST), &serde_json::to_vec(&manifest)?);
+    Ok(archive.finish())
+}
+
+/// Builds the archive for a guest that gets its checks later.
+pub fn build_waiting(guest: &[u8]) -> Vec<u8> {
+    start(guest).finish()
+}
+
+/// Builds the archive for a person's command.
+pub fn build_session(
+    guest: &[u8],
+    files: &[SessionFile],
+    session: &Session,
+    kernel_config: Option<&[u8]>,
+) -> serde_json::Result<Vec<u8>> {
+    let mut archive = start(guest);
+    for folder in session::folders(files) {
+        if !FOLDERS.contains(&folder.as_str()) {
+            archive.folder(&folder);
+        }
+    }
+    for SessionFile { path, content, program } in files {
+        match program {
+            true => archive.program(relative(path), content),
+            false => archive.file(relative(path), content),
+        }
+    }
     if let Some(config) = kernel_config {
         archive.file(relative(KERNEL_CONFIG), config);
     }
+    archive.file(relative(SESSION), &serde_json::to_vec(session)?);
+    Ok(archive.finish())
+}
+
+/// The list of checks, and every file that they need with its path. Equal objects and equal BTFs are one file.
+pub fn gather<'a>(
+    checks: &'a [Check],
+    kernel_config: Option<&'a [u8]>,
+) -> (Manifest, Vec<(String, &'a [u8])>) {
     let mut stored = BTreeMap::new();
     let mut store = |content| {
         let next = format!("/checks/{}", stored.len());
         stored.entry(content).or_insert(next).clone()
     };
-    let entries =
-        checks.iter().map(|check| Entry { elf: store(check.elf.as_slice()), btf: store(&check.btf) });
+    let entries = checks.iter().map(|check| Entry {
+        elf: store(check.elf.as_slice()),
+        btf: store(&check.btf),
+        foreseen: foresee(check),
+    });
     let manifest = Manifest { checks: entries.collect() };
-    for (content, path) in &stored {
-        archive.file(relative(path), content);
+    let mut files: Vec<(String, &[u8])> =
+        stored.into_iter().map(|(content, path): (&[u8], String)| (path, content)).collect();
+    files.extend(kernel_config.map(|config| (KERNEL_CONFIG.to_owned(), config)));
+    (manifest, files)
+}
+
+fn start(guest: &[u8]) -> Archive {
+    let mut archive = Archive::default();
+    for folder in FOLDERS {
+        archive.folder(folder);
     }
-    archive.file(relative(MANIFEST), &serde_json::to_vec(&manifest)?);
-    Ok(archive.finish())
+    // Without it PID 1 starts with no standard streams.
+    archive.device("dev/console", 5, 1);
+    archive.program("init", guest);
+    archive
 }
 
 fn relative(path: &str) -> &str {

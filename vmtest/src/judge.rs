@@ -8,7 +8,7 @@ use crate::report::{Instructions, ObjectVerdict, ProgramVerdict, Verdict};
 use crate::results::Answer;
 use crate::spec::Check;
 use crate::typeid;
-use crate::wire::{Compare, Differs, End, Load, Pass, PassEnd, Program};
+use crate::wire::{Compare, Difference, Differs, End, Engine, Load, Pass, PassEnd, Program};
 
 const ENOMEM: i32 = -12;
 
@@ -41,7 +41,9 @@ pub fn lacks_memory(answer: &Answer) -> bool {
 fn judge_program(check: &Check, program: &Program, end: &End) -> ProgramVerdict {
     let (verdict, detail) = match find_crash(end) {
         Some(detail) => (Verdict::Crash, Some(detail)),
-        None => judge_comparison(check, program).unwrap_or_else(|| judge_loads(program, end)),
+        None => judge_comparison(check, program)
+            .or_else(|| judge_engine(&program.engine))
+            .unwrap_or_else(|| judge_loads(program, end)),
     };
     let instructions = match program.compare {
         Compare::Same => Instructions::Identical,
@@ -53,6 +55,7 @@ fn judge_program(check: &Check, program: &Program, end: &End) -> ProgramVerdict 
         section: program.section.clone(),
         verdict,
         instructions,
+        agreed: program.engine.compared - program.engine.differ.min(program.engine.compared),
         detail,
     }
 }
@@ -73,6 +76,19 @@ fn judge_comparison(check: &Check, program: &Program) -> Option<Judged> {
             Some((verdict, Some(describe(differs, &exempt))))
         }
     }
+}
+
+/// libbpf and our engine, with the same BTF: what the records say must be what libbpf does.
+fn judge_engine(engine: &Engine) -> Option<Judged> {
+    if engine.differ == 0 {
+        return None;
+    }
+    let mut text =
+        format!("libbpf and our engine disagree on {} of {} instructions", engine.differ, engine.compared);
+    if let Some(Difference { insn, full, ours, .. }) = &engine.first {
+        let _ = write!(text, ": instruction {insn} is {full} with libbpf, {ours} with the engine");
+    }
+    Some((Verdict::Mismatch, Some(text)))
 }
 
 /// True when all differences are known and at these places.
@@ -228,7 +244,6 @@ fn with_log(text: String, log: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Difference;
 
     fn pass(end: PassEnd) -> Pass {
         Pass { end, millis: 0, log: None }
@@ -248,6 +263,7 @@ mod tests {
             visible: Load::Ok,
             hidden: Load::Ok,
             compare: Compare::Same,
+            engine: Engine { compared: 4, differ: 0, first: None },
         }
     }
 
@@ -313,6 +329,18 @@ mod tests {
         let ends = [PassEnd::NotRun, PassEnd::Ok, PassEnd::Ok];
         check(alone(), ends, Verdict::Skipped);
         check(Program { visible: fails(), hidden: fails(), ..alone() }, ends, Verdict::LoadFailMinOnly);
+    }
+
+    #[test]
+    fn the_engine_must_agree_with_libbpf() {
+        assert_eq!(verdict(good(), OK).programs[0].agreed, 4);
+        let first = Difference { insn: 7, full: "aa".into(), ours: "bb".into(), relo: None };
+        let engine = Engine { compared: 4, differ: 1, first: Some(first) };
+        let disagrees = verdict(Program { engine, ..good() }, OK);
+        assert_eq!(disagrees.verdict, Verdict::Mismatch);
+        let detail = disagrees.programs[0].detail.as_deref();
+        let expect = "libbpf and our engine disagree on 1 of 4 instructions: instruction 7 is aa with libbpf, bb with the engine";
+        assert_eq!((detail, disagrees.programs[0].agreed), (Some(expect), 3));
     }
 
     #[test]

@@ -34,6 +34,17 @@ pub fn probe() -> Result<Speed, Unusable> {
     ANSWER.get_or_init(|| probe_device(Path::new("/dev/kvm"))).clone()
 }
 
+/// The same for a guest of this machine's own architecture only: KVM runs no other.
+pub(crate) fn probe_for(x86_64: bool) -> Result<Speed, Unusable> {
+    if x86_64 == cfg!(target_arch = "x86_64") {
+        return probe();
+    }
+    Err(Unusable(format!(
+        "KVM runs only guests of the machine's own architecture, {}",
+        std::env::consts::ARCH
+    )))
+}
+
 fn probe_device(device: &Path) -> Result<Speed, Unusable> {
     let (send, result) = mpsc::channel();
     let path = device.to_owned();

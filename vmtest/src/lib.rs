@@ -9,18 +9,29 @@
 
 mod accel;
 mod boot;
+mod budget;
 mod console;
 mod cpio;
+mod evidence;
+mod failure;
+mod feed;
+mod foresight;
 mod initramfs;
 mod judge;
 pub mod kvm;
+mod pace;
 mod process;
 pub mod qemu;
+mod qmp;
 mod report;
 mod results;
 mod run;
+pub mod session;
 mod spec;
+mod states;
+mod supply;
 mod typeid;
+mod warm;
 mod wire;
 
 pub use report::{
@@ -28,12 +39,15 @@ pub use report::{
 };
 pub use run::run;
 pub use spec::{Accel, Arch, Check, Limits, VmSpec};
+pub use states::StateFolder;
 
 /// The guest program for an architecture: PID 1 of the machine. Absent when this library was built without.
 pub fn guest(arch: Arch) -> Option<&'static [u8]> {
     const X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest-x86_64"));
-    match arch {
-        Arch::X86_64 => Some(X86_64).filter(|program| !program.is_empty()),
-        Arch::Arm64 => None,
-    }
+    const ARM64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest-arm64"));
+    let program = match arch {
+        Arch::X86_64 => X86_64,
+        Arch::Arm64 => ARM64,
+    };
+    Some(program).filter(|program| !program.is_empty())
 }

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process_group, set_parent_process_death_signal,
@@ -18,20 +20,28 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it with its output piped.
+    /// Starts it. Its standard output is a socket, so that it can be spoken to as well.
     ///
     /// The kernel kills it when the *thread* that started it ends: that one has to wait for it.
-    pub fn start(line: &[OsString]) -> io::Result<(Self, ChildStdout, ChildStderr)> {
+    pub fn start(line: &[OsString], input: Input) -> io::Result<(Self, Wires)> {
         let (program, arguments) = line.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let (results, stdout) = UnixStream::pair()?;
+        let (control, stdin) = match input {
+            Input::Nothing => (None, Stdio::null()),
+            Input::Socket => {
+                let (control, stdin) = UnixStream::pair()?;
+                (Some(control), OwnedFd::from(stdin).into())
+            }
+        };
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).stdin(stdin).stdout(OwnedFd::from(stdout)).stderr(Stdio::piped());
         // Ctrl-C goes to our group: we end it ourselves, after we have said so.
         command.process_group(0);
         die_with_parent(&mut command);
         let mut child = command.spawn()?;
-        match (child.stdout.take(), child.stderr.take()) {
-            (Some(stdout), Some(stderr)) => Ok((Process { child }, stdout, stderr)),
-            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        match child.stderr.take() {
+            Some(stderr) => Ok((Process { child }, Wires { results, control, stderr })),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
@@ -44,6 +54,26 @@ impl Process {
             Err(_) => Some(End { code: None, signal: None }),
         }
     }
+}
+
+/// What a program's standard input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// Empty.
+    Nothing,
+    /// A socket to us.
+    Socket,
+}
+
+/// Our ends of a program's standard streams.
+#[derive(Debug)]
+pub struct Wires {
+    /// Output, and something to write to.
+    pub results: UnixStream,
+    /// Input, with [`Input::Socket`].
+    pub control: Option<UnixStream>,
+    /// Complaints.
+    pub stderr: ChildStderr,
 }
 
 impl Drop for Process {

@@ -42,14 +42,20 @@ pub enum KernelFile {
     Vmlinux,
     /// The compressed image as shipped: firmware and decompression come first.
     BzImage,
+    /// arm64's, not compressed.
+    Image,
 }
 
 impl KernelFile {
     /// Reads the first bytes of the file.
     pub fn of(path: &Path) -> std::io::Result<Self> {
-        let mut magic = [0; 4];
-        File::open(path)?.read_exact(&mut magic)?;
-        Ok(if &magic == b"\x7fELF" { KernelFile::Vmlinux } else { KernelFile::BzImage })
+        let mut start = Vec::new();
+        File::open(path)?.take(0x40).read_to_end(&mut start)?;
+        Ok(match &start {
+            _ if start.starts_with(b"\x7fELF") => KernelFile::Vmlinux,
+            _ if start.get(0x38..0x3c) == Some(b"ARM\x64") => KernelFile::Image,
+            _ => KernelFile::BzImage,
+        })
     }
 }
 
@@ -60,6 +66,8 @@ pub enum Machine {
     Q35,
     /// PCI chipset of 1996.
     Pc,
+    /// arm64's, which exists nowhere else.
+    Virt,
 }
 
 impl Machine {
@@ -68,6 +76,7 @@ impl Machine {
         match self {
             Machine::Q35 => "q35",
             Machine::Pc => "pc",
+            Machine::Virt => "virt",
         }
     }
 
@@ -76,6 +85,7 @@ impl Machine {
         let first = match kernel {
             KernelFile::Vmlinux => [Machine::Q35, Machine::Pc],
             KernelFile::BzImage => [Machine::Pc, Machine::Q35],
+            KernelFile::Image => [Machine::Virt; 2],
         };
         first[attempt % 2]
     }
@@ -102,44 +112,107 @@ pub struct Command<'a> {
     pub nonce: &'a str,
     /// What the guest may take for one pass of a check.
     pub pass_seconds: u64,
+    /// For a guest that waits for its checks.
+    pub shared: Option<Shared<'a>>,
+}
+
+/// Memory shared with the host, and QEMU's control socket as its standard input.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'a> {
+    /// The file behind it.
+    pub file: &'a Path,
+    /// Its size, a power of two.
+    pub mib: u32,
+    /// The machine is to wait for a state that it goes on from.
+    pub restore: bool,
 }
 
 impl Command<'_> {
     /// Program and arguments. The results' serial port is QEMU's standard output.
     pub fn line(&self) -> Vec<OsString> {
-        let (accel, cpu) = match self.accel {
-            Accel::Kvm => ("kvm", "host"),
-            Accel::Auto | Accel::Tcg => ("tcg", "max"),
-        };
         let memory = self.memory_mib.to_string();
-        let mut line: Vec<OsString> = vec![self.qemu.into()];
-        let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
-        add(&["-M", self.machine.name(), "-accel", accel, "-cpu", cpu, "-smp", "1", "-m", &memory]);
-        add(&["-display", "none", "-monitor", "none", "-nodefaults", "-no-user-config", "-no-reboot"]);
-        add(&["-chardev"]);
-        line.push(file_option("file,id=console,path=", self.console));
-        let mut add = |words: &[&str]| line.extend(words.iter().map(OsString::from));
-        add(&["-serial", "chardev:console"]);
-        add(&["-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]);
-        add(&["-append", &self.kernel_parameters(), "-kernel"]);
-        line.push(self.kernel.into());
-        line.push("-initrd".into());
-        line.push(self.initramfs.into());
-        line
+        let mut line = Line(vec![self.qemu.into()]);
+        line.add(&["-M", self.machine.name(), "-accel", &self.accel.to_string(), "-cpu", self.cpu()]);
+        line.add(&["-smp", "1", "-m", &memory]);
+        line.add(&["-display", "none", "-monitor", "none", "-nodefaults", "-no-user-config", "-no-reboot"]);
+        line.add_file("-chardev", "file,id=console,path=", self.console, "");
+        line.add(&["-serial", "chardev:console", "-chardev"]);
+        match self.shared {
+            None => line.add(&["stdio,id=results,signal=off"]),
+            Some(_) => line.add(&["socket,id=results,fd=1"]),
+        }
+        match self.machine {
+            Machine::Q35 | Machine::Pc => line.add(&["-serial", "chardev:results"]),
+            Machine::Virt => line.add(&["-device", "pci-serial,chardev=results"]),
+        }
+        if let Some(shared) = self.shared {
+            line.add_shared(shared);
+        }
+        line.add(&["-append", &self.kernel_parameters()]);
+        line.0.extend(["-kernel".into(), self.kernel.into(), "-initrd".into(), self.initramfs.into()]);
+        line.0
+    }
+
+    fn cpu(&self) -> &'static str {
+        match (self.accel, self.machine) {
+            (Accel::Kvm, _) => "host",
+            // `max` spends its time on pointer authentication.
+            (Accel::Auto | Accel::Tcg, Machine::Virt) => "cortex-a57",
+            (Accel::Auto | Accel::Tcg, _) => "max",
+        }
     }
 
     fn kernel_parameters(&self) -> String {
         // no_timer_check: the check of the timer fails at random under emulation. loglevel=6: some lines early in the
         // boot, since silence is how a dead machine is told from a slow one. Unknown NAME=value pairs become PID 1's
         // environment.
+        let (console, results) = match self.machine {
+            Machine::Q35 | Machine::Pc => ("console=ttyS0 no_timer_check", "/dev/ttyS1"),
+            Machine::Virt => ("console=ttyAMA0", "/dev/ttyS0"),
+        };
+        // A guest that waits hears later how much time it has.
+        let (name, value) = match self.shared {
+            None => (wire::SECONDS_ENV, self.pass_seconds.to_string()),
+            Some(_) => (wire::SUPPLY_ENV, "memory".to_owned()),
+        };
         format!(
-            "console=ttyS0 panic=-1 no_timer_check loglevel=6 {}={} {}=/dev/ttyS1 {}={}",
+            "{console} panic=-1 loglevel=6 {}={} {}={results} {name}={value}",
             wire::NONCE_ENV,
             self.nonce,
             wire::RESULTS_ENV,
-            wire::SECONDS_ENV,
-            self.pass_seconds
         )
+    }
+}
+
+/// A command line in the making.
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn add(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(OsString::from));
+    }
+
+    fn add_file(&mut self, option: &str, prefix: &str, path: &Path, suffix: &str) {
+        self.0.push(option.into());
+        let mut value = file_option(prefix, path);
+        value.push(suffix);
+        self.0.push(value);
+    }
+
+    fn add_shared(&mut self, shared: Shared<'_>) {
+        let Shared { file, mib, restore } = shared;
+        self.add(&["-chardev", "socket,id=control,fd=0", "-mon", "chardev=control,mode=control"]);
+        self.add_file(
+            "-object",
+            &format!("memory-backend-file,id=shared,share=on,size={mib}M,mem-path="),
+            file,
+            "",
+        );
+        // Its master migrates the memory with the rest of the machine.
+        self.add(&["-device", "ivshmem-plain,memdev=shared,master=on"]);
+        if restore {
+            self.add(&["-S", "-incoming", "defer"]);
+        }
     }
 }
 
@@ -161,9 +234,13 @@ mod tests {
     use super::*;
 
     fn command(accel: Accel) -> Vec<OsString> {
+        line_of(Machine::Q35, accel, None)
+    }
+
+    fn line_of(machine: Machine, accel: Accel, shared: Option<Shared<'_>>) -> Vec<OsString> {
         Command {
             qemu: Path::new("/q"),
-            machine: Machine::Q35,
+            machine,
             accel,
             memory_mib: 256,
             kernel: Path::new("/k,1"),
@@ -171,6 +248,7 @@ mod tests {
             console: Path::new("/c,1"),
             nonce: "77",
             pass_seconds: 15,
+            shared,
         }
         .line()
     }
@@ -191,6 +269,32 @@ mod tests {
         let parameters = parameters.to_str().unwrap();
         assert!(parameters.contains(" BTFPIPE_NONCE=77 ") && parameters.contains("no_timer_check"));
         check_has(&command(Accel::Kvm), &["-accel", "kvm", "-cpu", "host"]);
+    }
+
+    #[test]
+    fn arm64() {
+        let line = line_of(Machine::Virt, Accel::Tcg, None);
+        check_has(&line, &["-M", "virt", "-accel", "tcg", "-cpu", "cortex-a57"]);
+        check_has(&line, &["-device", "pci-serial,chardev=results"]);
+        let parameters = line.iter().find(|word| word.to_string_lossy().contains("panic=-1")).unwrap();
+        let parameters = parameters.to_str().unwrap();
+        assert!(parameters.contains("console=ttyAMA0") && parameters.contains("BTFPIPE_RESULTS=/dev/ttyS0"));
+    }
+
+    #[test]
+    fn a_machine_that_waits() {
+        let shared = |restore| Shared { file: Path::new("/s,1"), mib: 4, restore };
+        let boots = line_of(Machine::Q35, Accel::Tcg, Some(shared(false)));
+        check_has(&boots, &["-chardev", "socket,id=results,fd=1"]);
+        check_has(&boots, &["-mon", "chardev=control,mode=control"]);
+        let memory = "memory-backend-file,id=shared,share=on,size=4M,mem-path=/s,,1";
+        check_has(&boots, &["-object", memory, "-device", "ivshmem-plain,memdev=shared,master=on"]);
+        assert!(boots.iter().any(|word| word.to_string_lossy().ends_with(" BTFPIPE_SUPPLY=memory")));
+        // A state fits only a machine with the same arguments.
+        let mut restores = line_of(Machine::Q35, Accel::Tcg, Some(shared(true)));
+        check_has(&restores, &["-S", "-incoming", "defer"]);
+        restores.retain(|word| !["-S", "-incoming", "defer"].contains(&&*word.to_string_lossy()));
+        assert_eq!(boots, restores);
     }
 
     #[test]

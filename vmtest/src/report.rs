@@ -23,6 +23,8 @@ pub struct VmReport {
     pub attempts: Vec<Attempt>,
     /// Wall time of all boots.
     pub seconds: f64,
+    /// How slow this machine was: the limits were multiplied by it.
+    pub slowness: u32,
     /// The verdicts, or why there are none.
     pub outcome: Outcome,
 }
@@ -45,6 +47,8 @@ pub struct Attempt {
     pub accel: Accel,
     /// Memory.
     pub memory_mib: u32,
+    /// It went on from a kept state instead of booting.
+    pub restored: bool,
     /// The command, program first.
     pub command: Vec<String>,
     /// From start to the guest's first message.
@@ -113,6 +117,8 @@ pub struct ProgramVerdict {
     pub verdict: Verdict,
     /// The comparison alone.
     pub instructions: Instructions,
+    /// Instructions on which libbpf in the machine and our engine on the host came to the same.
+    pub agreed: u32,
     /// The reason, over several lines where there is a log.
     pub detail: Option<String>,
 }
@@ -195,6 +201,18 @@ pub enum VmEvent {
         attempt: usize,
         /// QEMU's machine type.
         machine: String,
+        /// It goes on from a kept state.
+        restored: bool,
+    },
+    /// The machine is up, and later checks of this kernel need no boot.
+    StateKept {
+        /// Size of the file.
+        bytes: u64,
+    },
+    /// The machine is up, and the next one has to boot again.
+    StateNotKept {
+        /// Why.
+        reason: String,
     },
     /// The kernel wrote its first byte.
     Console {
@@ -217,6 +235,16 @@ pub enum VmEvent {
     CheckEnd {
         /// Index of the check.
         index: usize,
+    },
+    /// The evidence could not be written.
+    NoEvidence {
+        /// Why.
+        reason: String,
+    },
+    /// The command of a session wrote a line.
+    Output {
+        /// Without its end.
+        line: String,
     },
     /// A boot failed; there may be another.
     BootFailed {

@@ -17,11 +17,15 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Reader {
     nonce: String,
+    /// What a guest that waits for its checks must say first.
+    waiting: Option<String>,
     checks: u32,
     seq: u32,
     hello: Option<Hello>,
     open: Option<Vec<Program>>,
     answers: Vec<Answer>,
+    /// How the session's command ended.
+    exit: Option<i32>,
 }
 
 /// What a line changed.
@@ -29,6 +33,8 @@ pub struct Reader {
 pub enum Progress {
     /// Other text on the line: nothing.
     Nothing,
+    /// The guest is up and wants its checks.
+    Waiting,
     Ready,
     CheckBegin(usize),
     Program,
@@ -60,17 +66,29 @@ impl Reader {
     pub fn new(nonce: &str, checks: usize) -> Self {
         Reader {
             nonce: nonce.to_owned(),
+            waiting: None,
             checks: u32::try_from(checks).unwrap_or(u32::MAX),
             seq: 0,
             hello: None,
             open: None,
             answers: Vec::new(),
+            exit: None,
         }
+    }
+
+    /// Waits for a guest that was started with `boot`, and gets its checks and `nonce` later.
+    pub fn waiting(boot: &str, nonce: &str, checks: usize) -> Self {
+        Reader { waiting: Some(boot.to_owned()), ..Reader::new(nonce, checks) }
     }
 
     /// The guest's hello.
     pub fn hello(&self) -> Option<&Hello> {
         self.hello.as_ref()
+    }
+
+    /// The exit code of a session's command.
+    pub fn exit(&self) -> Option<i32> {
+        self.exit
     }
 
     /// The check being made.
@@ -101,8 +119,16 @@ impl Reader {
         let done = self.answers.len() as u32;
         match (message, &mut self.open) {
             (Message::Fatal { reason }, _) => Err(Broken::GaveUp(reason)),
+            (Message::Waiting { nonce }, _) => self.wait(&nonce),
+            _ if self.waiting.is_some() => Err(Broken::OutOfTurn("a message before the checks were given")),
             (Message::Hello(hello), _) if self.hello.is_none() => self.greet(hello),
             _ if self.hello.is_none() => Err(Broken::OutOfTurn("a message before the hello")),
+            // A session has no checks.
+            (Message::Exit { code }, None) if self.checks == 0 => {
+                self.exit = Some(code);
+                Ok(Progress::Done)
+            }
+            (Message::Exit { .. }, _) => Err(Broken::OutOfTurn("exit")),
             (Message::Begin { check }, None) if check == done && done < self.checks => {
                 self.open = Some(Vec::new());
                 Ok(Progress::CheckBegin(self.answers.len()))
@@ -126,6 +152,17 @@ impl Reader {
             (Message::Program(_), None) => Err(Broken::OutOfTurn("program")),
             (Message::End(_), _) => Err(Broken::OutOfTurn("end")),
             (Message::Done { .. }, Some(_)) => Err(Broken::OutOfTurn("done")),
+        }
+    }
+
+    fn wait(&mut self, nonce: &str) -> Result<Progress, Broken> {
+        match self.waiting.take() {
+            None => Err(Broken::OutOfTurn("waiting")),
+            Some(expected) if expected != nonce => Err(Broken::Nonce),
+            Some(_) => {
+                self.seq = 0;
+                Ok(Progress::Waiting)
+            }
         }
     }
 

@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::accel::{self, Probe};
-use crate::boot::{self, Boot, Booted, Failure, Phase};
+use crate::boot::{self, Boot, Booted};
+use crate::failure::{Failure, Phase};
+use crate::feed::{Feed, Start};
 use crate::judge::{judge, lacks_memory};
 use crate::kvm;
-use crate::qemu::{self, Command, KernelFile, Machine};
+use crate::qemu::{self, Command, KernelFile, Machine, Shared};
 use crate::report::{Attempt, Outcome, SeenBtf, VmEvent, VmReport};
 use crate::results::Answer;
-use crate::spec::{Accel, Arch, Check, VmSpec};
-use crate::{guest, initramfs};
+use crate::spec::{Accel, Arch, Check, Limits, VmSpec};
+use crate::states::Key;
+use crate::warm::Warm;
+use crate::{budget, evidence, guest, initramfs, pace};
 
 /// Boots of one kernel before it counts as infrastructure trouble.
 const BOOTS: usize = 3;
@@ -24,7 +28,7 @@ const MEMORY_MAX_MIB: u32 = 4096;
 /// Boots the kernel, makes the checks in it, and judges the answers. Never panics, never returns early with an error:
 /// whatever goes wrong is in the report.
 pub fn run(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent)) -> VmReport {
-    run_with(spec, checks, events, &kvm::probe)
+    run_with(spec, checks, events, &|| kvm::probe_for(spec.arch == Arch::X86_64))
 }
 
 fn run_with(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent), probe: Probe<'_>) -> VmReport {
@@ -37,19 +41,44 @@ fn run_with(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent), pr
         accel_reason: String::new(),
         attempts: Vec::new(),
         seconds: 0.0,
+        slowness: pace::slowness(),
         outcome: Outcome::Done(Vec::new()),
     };
-    report.outcome = if spec.arch == Arch::Arm64 {
-        let reason = "there is no guest program for arm64 yet: such a kernel is checked on the host only";
-        Outcome::Unsupported { reason: reason.to_owned() }
-    } else {
-        match prepare(spec, checks) {
-            Ok(ready) => boots(&ready, checks, &mut report, events, probe),
-            Err(reason) => Outcome::Infra { reason },
-        }
+    report.outcome = match Inputs::read(spec).and_then(|inputs| {
+        let ready = prepare(spec, checks, &inputs, spec.limits.scaled(report.slowness))?;
+        Ok(boots(&ready, checks, &mut report, events, probe))
+    }) {
+        Ok(outcome) => outcome,
+        Err(reason) => Outcome::Infra { reason },
     };
     report.seconds = start.elapsed().as_secs_f64();
+    if let Some(Err(error)) = spec.evidence.as_ref().map(|folder| evidence::of_report(folder, &report)) {
+        events(VmEvent::NoEvidence { reason: error.to_string() });
+    }
     report
+}
+
+/// The files of a run.
+struct Inputs {
+    guest: Vec<u8>,
+    config: Option<Vec<u8>>,
+}
+
+impl Inputs {
+    fn read(spec: &VmSpec) -> Result<Self, String> {
+        let read =
+            |path: &Path| fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
+        let guest = match &spec.guest {
+            Some(path) => read(path)?,
+            None => guest(spec.arch).map(<[u8]>::to_vec).ok_or_else(|| {
+                format!(
+                    "this btfpipe was built without the guest program for {}: run \"cargo xtask guest\"",
+                    spec.arch
+                )
+            })?,
+        };
+        Ok(Inputs { guest, config: spec.kernel_config.as_deref().map(read).transpose()? })
+    }
 }
 
 /// What all boots of a run share.
@@ -58,44 +87,86 @@ struct Ready<'a> {
     qemu: PathBuf,
     /// The kernel's forms, to be taken in turn.
     kernels: Vec<(&'a Path, KernelFile)>,
+    /// With the checks.
     initramfs: PathBuf,
     memory_mib: u32,
+    /// For machines that wait for their checks.
+    warm: Option<Warm<'a>>,
+    checks: usize,
+    limits: Limits,
     /// What the guest of the nth boot must repeat starts with this.
     nonce: u64,
 }
 
-fn prepare<'a>(spec: &'a VmSpec, checks: &[Check]) -> Result<Ready<'a>, String> {
+fn prepare<'a>(
+    spec: &'a VmSpec,
+    checks: &'a [Check],
+    inputs: &'a Inputs,
+    limits: Limits,
+) -> Result<Ready<'a>, String> {
     let qemu = match &spec.qemu {
         Some(path) => path.clone(),
         None => qemu::find(spec.arch).map_err(|missing| missing.to_string())?,
-    };
-    let read =
-        |path: &Path| fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
-    let program = match &spec.guest {
-        Some(path) => read(path)?,
-        None => guest(spec.arch).map(<[u8]>::to_vec).ok_or_else(|| {
-            format!(
-                "this btfpipe was built without the guest program for {}: run \"cargo xtask guest\"",
-                spec.arch
-            )
-        })?,
     };
     let mut kernels = Vec::new();
     for path in [Some(&spec.kernel), spec.fallback_kernel.as_ref()].into_iter().flatten() {
         let kind =
             KernelFile::of(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        // arm64 has one machine, whatever form its kernel has.
+        let kind = if spec.arch == Arch::Arm64 { KernelFile::Image } else { kind };
         kernels.push((path.as_path(), kind));
     }
     let nonce = random().map_err(|error| format!("cannot read /dev/urandom: {error}"))?;
-    let config = spec.kernel_config.as_deref().map(read).transpose()?;
-    let archive = initramfs::build(&program, checks, config.as_deref()).map_err(|error| error.to_string())?;
+    let config = inputs.config.as_deref();
+    let archive = initramfs::build(&inputs.guest, checks, config).map_err(|error| error.to_string())?;
     let path = spec.work.join("initramfs.cpio");
-    fs::write(&path, &archive).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    let cannot_write = |error: io::Error| format!("cannot write into {}: {error}", spec.work.display());
+    fs::write(&path, &archive).map_err(cannot_write)?;
+    let warm = match &spec.states {
+        None => None,
+        Some(states) => {
+            Warm::prepare(states, &inputs.guest, checks, config, &spec.work).map_err(cannot_write)?
+        }
+    };
     // The archive and its unpacked content are in memory at the same time.
     let archive_mib = u32::try_from(archive.len() >> 20).unwrap_or(u32::MAX);
     let memory_mib = spec.memory_mib.max(archive_mib.saturating_mul(2).saturating_add(192));
     let memory_mib = memory_mib.next_multiple_of(64);
-    Ok(Ready { spec, qemu, kernels, initramfs: path, memory_mib, nonce })
+    Ok(Ready { spec, qemu, kernels, initramfs: path, memory_mib, warm, checks: checks.len(), limits, nonce })
+}
+
+/// How a machine comes to its checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// From a kept state; any trouble leads to a boot.
+    Restore,
+    /// It boots, its state is kept, then it gets them.
+    Wait,
+    /// They are in its initramfs.
+    Plain,
+}
+
+impl How {
+    fn first(ready: &Ready<'_>, accel: Accel) -> Self {
+        // A state under KVM would fit this very processor only.
+        if ready.warm.is_some() && accel == Accel::Tcg { How::Restore } else { How::Plain }
+    }
+
+    fn after_failure(self) -> Self {
+        match self {
+            How::Restore => How::Wait,
+            How::Wait | How::Plain => How::Plain,
+        }
+    }
+}
+
+/// The next boot.
+struct Next {
+    how: How,
+    accel: Accel,
+    memory_mib: u32,
+    /// Boots made so far, restored machines not counted.
+    boots: usize,
 }
 
 fn boots(
@@ -109,34 +180,39 @@ fn boots(
         Ok(choice) => choice,
         Err(reason) => return Outcome::Infra { reason },
     };
-    let mut memory_mib = ready.memory_mib;
+    let how = How::first(ready, choice.accel);
+    let mut next = Next { how, accel: choice.accel, memory_mib: ready.memory_mib, boots: 0 };
     let mut left = BOOTS;
     while left > 0 {
-        left -= 1;
-        let failure = match boot_once(ready, choice.accel, memory_mib, checks.len(), report, events) {
-            Ok(answers) if answers.iter().any(lacks_memory) && memory_mib < MEMORY_MAX_MIB => {
-                let reason = format!("the guest ran out of memory with {memory_mib} MiB");
-                memory_mib *= 2;
+        let before = report.attempts.len();
+        let failure = match boot_once(ready, &mut next, report, events) {
+            Ok(answers) if answers.iter().any(lacks_memory) && next.memory_mib < MEMORY_MAX_MIB => {
+                let reason = format!("the guest ran out of memory with {} MiB", next.memory_mib);
+                next.memory_mib *= 2;
                 reason
             }
             Ok(answers) => {
                 return Outcome::Done(checks.iter().zip(&answers).map(|(c, a)| judge(c, a)).collect());
             }
             Err(failure) => {
-                if matches!(failure, Failure::Start(_) | Failure::Cap { .. }) {
-                    left = 0;
-                }
+                let last = matches!(failure, Failure::Start(_) | Failure::Cap { .. });
+                left = if last { 0 } else { BOOTS - next.boots.min(BOOTS) };
                 if choice.may_fall_back {
                     let reason = format!("KVM passed its test, but {failure}");
                     choice.fall_back(reason, report, events);
-                    left = BOOTS;
+                    (left, next.boots) = (BOOTS, 0);
+                    next.accel = choice.accel;
                 }
+                next.how = next.how.after_failure();
                 name_check(&failure, checks)
             }
         };
+        left = left.min(BOOTS - next.boots.min(BOOTS));
         events(VmEvent::BootFailed { attempt: report.attempts.len(), reason: failure.clone() });
-        if let Some(attempt) = report.attempts.last_mut() {
-            attempt.failure = Some(failure);
+        match report.attempts.get_mut(before) {
+            Some(attempt) => attempt.failure = Some(failure),
+            // A file of the run could not be made.
+            None => return Outcome::Infra { reason: failure },
         }
     }
     Outcome::Infra { reason: all_failures(report) }
@@ -168,60 +244,148 @@ fn all_failures(report: &VmReport) -> String {
 
 fn boot_once(
     ready: &Ready<'_>,
-    accel: Accel,
-    memory_mib: u32,
-    checks: usize,
+    next: &mut Next,
     report: &mut VmReport,
     events: &mut dyn FnMut(VmEvent),
 ) -> Result<Vec<Answer>, Failure> {
-    let number = report.attempts.len();
     let spec = ready.spec;
-    let (kernel, kind) = ready.kernels[number % ready.kernels.len()];
-    let machine = Machine::for_attempt(kind, number);
-    let nonce = format!("{:016x}-{}", ready.nonce, number + 1);
-    let console = spec.work.join(format!("console-{}.log", number + 1));
+    let number = report.attempts.len() + 1;
+    let (kernel, kind) = ready.kernels[next.boots % ready.kernels.len()];
+    let files = ["console", "results"].map(|name| spec.work.join(format!("{name}-{number}.log")));
+    let [console, results] = &files;
+    let nonce = format!("{:016x}-{number}", ready.nonce);
     let command = Command {
         qemu: &ready.qemu,
-        machine,
-        accel,
-        memory_mib,
+        machine: Machine::for_attempt(kind, next.boots),
+        accel: next.accel,
+        memory_mib: next.memory_mib,
         kernel,
         initramfs: &ready.initramfs,
-        console: &console,
+        console,
         nonce: &nonce,
         // Three passes and an explanation fit into the limit of a check.
-        pass_seconds: (spec.limits.check.as_secs() / 4).max(1),
-    }
-    .line();
-    let limits = spec.limits;
-    let quiet = if accel == Accel::Kvm { limits.console_kvm } else { limits.console };
-    let boot = Boot {
-        command: &command,
-        console: &console,
-        nonce: &nonce,
-        checks,
-        limits,
-        quiet,
-        cap: spec.timeout,
+        pass_seconds: (ready.limits.check.as_secs() / 4).max(1),
+        shared: None,
     };
-    events(VmEvent::Boot { attempt: number + 1, machine: machine.name().to_owned() });
-    let booted = boot::run(&boot, events);
-    note(report, &booted, attempt(machine, accel, memory_mib, &command, &booted));
+    let state = find_state(ready, next, &command).map_err(Failure::Start)?;
+    next.boots += usize::from(next.how != How::Restore);
+    let share = budget::take(next.memory_mib);
+    events(VmEvent::Boot {
+        attempt: number,
+        machine: command.machine.name().to_owned(),
+        restored: next.how == How::Restore,
+    });
+    let run = Run { ready, console, results, quiet: quiet(ready.limits, next.accel) };
+    let (line, booted) = match (&ready.warm, &state) {
+        (Some(warm), Some(state)) => {
+            run.fed(&command, warm, state, next.how, events).map_err(Failure::Start)?
+        }
+        _ => run.boot(&command, None, events),
+    };
+    drop(share);
+    if let (How::Restore, Err(_), Some(warm), Some(state)) = (next.how, &booted.answers, &ready.warm, &state)
+    {
+        warm.states.remove(&state.key);
+    }
+    let attempt = attempt(&command, next.how, &line, &booted);
+    if let Some(folder) = &spec.evidence
+        && let Err(error) = evidence::of_boot(folder, number, &attempt, console, results)
+    {
+        events(VmEvent::NoEvidence { reason: error.to_string() });
+    }
+    note(report, &booted, attempt);
     booted.answers
 }
 
-fn attempt(
-    machine: Machine,
-    accel: Accel,
-    memory_mib: u32,
-    command: &[OsString],
-    booted: &Booted,
-) -> Attempt {
+/// A kept state, or the name that one gets.
+struct KeptState {
+    key: Key,
+    file: Option<PathBuf>,
+}
+
+/// Turns a wish to restore into a boot when there is no state.
+fn find_state(ready: &Ready<'_>, next: &mut Next, command: &Command<'_>) -> io::Result<Option<KeptState>> {
+    let Some(warm) = ready.warm.as_ref().filter(|_| next.how != How::Plain) else {
+        return Ok(None);
+    };
+    let command = Command { initramfs: &warm.initramfs, ..command.clone() };
+    let key = warm.key(&command)?;
+    let file = if next.how == How::Restore { warm.states.find(&key) } else { None };
+    if file.is_none() {
+        next.how = How::Wait;
+    }
+    Ok(Some(KeptState { key, file }))
+}
+
+fn quiet(limits: Limits, accel: Accel) -> std::time::Duration {
+    if accel == Accel::Kvm { limits.console_kvm } else { limits.console }
+}
+
+/// One boot of a run.
+struct Run<'a> {
+    ready: &'a Ready<'a>,
+    console: &'a Path,
+    results: &'a Path,
+    quiet: std::time::Duration,
+}
+
+impl Run<'_> {
+    /// A machine that gets its checks when it is up.
+    fn fed(
+        &self,
+        command: &Command<'_>,
+        warm: &Warm<'_>,
+        state: &KeptState,
+        how: How,
+        events: &mut dyn FnMut(VmEvent),
+    ) -> io::Result<(Vec<OsString>, Booted)> {
+        let memory = self.ready.spec.work.join("shared.memory");
+        File::create(&memory)?.set_len(u64::from(warm.mib) << 20)?;
+        // Not the number on the kernel's command line, which is part of the state.
+        let nonce = format!("{}-fed", command.nonce);
+        let work = warm.work(&nonce, command.pass_seconds)?;
+        let start = match &state.file {
+            Some(file) => Start::Restore { state: file },
+            None => Start::Boot { states: warm.states, key: &state.key },
+        };
+        let feed = Feed { memory: &memory, work: &work, boot_nonce: command.nonce, start };
+        let shared = Shared { file: &memory, mib: warm.mib, restore: how == How::Restore };
+        let line = Command { initramfs: &warm.initramfs, shared: Some(shared), ..command.clone() };
+        let fed = self.boot(&line, Some((feed, &nonce)), events);
+        fs::remove_file(&memory)?;
+        Ok(fed)
+    }
+
+    fn boot(
+        &self,
+        command: &Command<'_>,
+        feed: Option<(Feed<'_>, &str)>,
+        events: &mut dyn FnMut(VmEvent),
+    ) -> (Vec<OsString>, Booted) {
+        let line = command.line();
+        let boot = Boot {
+            command: &line,
+            console: self.console,
+            results: self.results,
+            nonce: feed.map_or(command.nonce, |(_, nonce)| nonce),
+            checks: self.ready.checks,
+            feed: feed.map(|(feed, _)| feed),
+            limits: self.ready.limits,
+            quiet: self.quiet,
+            cap: self.ready.spec.timeout,
+        };
+        let booted = boot::run(&boot, events);
+        (line, booted)
+    }
+}
+
+fn attempt(command: &Command<'_>, how: How, line: &[OsString], booted: &Booted) -> Attempt {
     Attempt {
-        machine: machine.name().to_owned(),
-        accel,
-        memory_mib,
-        command: command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        machine: command.machine.name().to_owned(),
+        accel: command.accel,
+        memory_mib: command.memory_mib,
+        restored: how == How::Restore,
+        command: line.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         ready_seconds: booted.ready_seconds,
         seconds: booted.seconds,
         failure: None,

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::states::StateFolder;
+
 /// Processor architecture of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,6 +85,12 @@ pub struct VmSpec {
     pub limits: Limits,
     /// Existing folder for the files of the run: initramfs, console logs. They stay.
     pub work: PathBuf,
+    /// Where machines that are up are kept, so that a later check of the same kernel needs no boot. Emulated ones only:
+    /// a state fits the processor that it was made on.
+    pub states: Option<StateFolder>,
+    /// A folder, made when it is not there, for what every boot leaves as evidence: its command line, console and
+    /// results, and the report.
+    pub evidence: Option<PathBuf>,
     /// Another QEMU than the one on the PATH.
     pub qemu: Option<PathBuf>,
     /// Another guest program than the embedded one.
@@ -102,6 +110,8 @@ impl VmSpec {
             timeout: Duration::from_secs(600),
             limits: Limits::default(),
             work: work.into(),
+            states: None,
+            evidence: None,
             qemu: None,
             guest: None,
         }

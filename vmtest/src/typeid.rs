@@ -16,21 +16,32 @@ struct Start {
     type_id: u32,
 }
 
+/// Where an object's functions start.
+#[derive(Debug, Default)]
+pub struct Functions(Vec<(String, Vec<Start>)>);
+
+impl Functions {
+    /// None in an object without `.BTF.ext`, or with a damaged one.
+    pub fn of(elf: &[u8]) -> Self {
+        Functions(func_info(elf).unwrap_or_default())
+    }
+
+    /// The function that an instruction of a section is in, by its FUNC's id, and the place within it.
+    pub fn find(&self, section: &str, insn: u32) -> Option<(u32, u32)> {
+        let (_, starts) = self.0.iter().find(|(name, _)| name == section)?;
+        let start = starts.iter().filter(|start| start.insn <= insn).max_by_key(|start| start.insn)?;
+        Some((start.type_id, insn - start.insn))
+    }
+}
+
 /// The indices in a loaded program that stand for these (section, instruction) pairs of its object. `funcs` is the
 /// loaded program's func_info. What cannot be found is left out: it then counts as a difference.
 pub fn find_insns(elf: &[u8], insns: &[(String, u32)], funcs: &[(u32, u32)]) -> BTreeSet<u32> {
-    let sections = if insns.is_empty() { None } else { func_info(elf) };
+    let functions = if insns.is_empty() { Functions::default() } else { Functions::of(elf) };
     let mut found = BTreeSet::new();
     for (section, insn) in insns {
-        let starts = sections.iter().flatten().find(|(name, _)| name == section).map(|(_, starts)| starts);
-        let start =
-            starts.into_iter().flatten().filter(|start| start.insn <= *insn).max_by_key(|start| start.insn);
-        let Some(start) = start else { continue };
-        for (at, type_id) in funcs {
-            if *type_id == start.type_id {
-                found.insert(at + (insn - start.insn));
-            }
-        }
+        let Some((function, place)) = functions.find(section, *insn) else { continue };
+        found.extend(funcs.iter().filter(|(_, id)| *id == function).map(|(at, _)| at + place));
     }
     found
 }

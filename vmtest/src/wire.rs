@@ -15,10 +15,16 @@ pub const NONCE_ENV: &str = "BTFPIPE_NONCE";
 pub const RESULTS_ENV: &str = "BTFPIPE_RESULTS";
 /// Name of the environment variable with the seconds that one check may take.
 pub const SECONDS_ENV: &str = "BTFPIPE_CHECK_SECONDS";
+/// Name of the environment variable that, when set, makes the guest wait for its checks: see [`crate::supply`].
+pub const SUPPLY_ENV: &str = "BTFPIPE_SUPPLY";
+/// The line that ends the wait.
+pub const GO: &str = "go";
 /// Where the initramfs holds the list of checks.
 pub const MANIFEST: &str = "/checks/manifest.json";
 /// Where the initramfs holds the kernel's configuration, if the host has it.
 pub const KERNEL_CONFIG: &str = "/checks/config";
+/// Where the initramfs holds a command to run instead of checks: a [`Session`].
+pub const SESSION: &str = "/session.json";
 /// How many differing instructions of a program are reported; the count is always exact.
 pub const DIFFERENCES_MAX: usize = 64;
 /// Bytes kept of a verifier log.
@@ -35,12 +41,37 @@ pub struct Manifest {
 pub struct Entry {
     pub elf: String,
     pub btf: String,
+    /// What the host's engine makes of the object with this BTF.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreseen: Vec<Foreseen>,
+}
+
+/// An instruction after relocation, by its function (the id of its FUNC in the object's BTF) and its place within it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foreseen {
+    pub func: u32,
+    pub insn: u32,
+    /// As 16 hex digits in file order.
+    pub bytes: String,
+}
+
+/// A command for a person, with the results' serial port as its standard streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Someone types: the port is its terminal, and nothing else is said there.
+    pub terminal: bool,
 }
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Message {
+    /// The guest is up and waits for checks. Its hello starts the numbers anew.
+    Waiting {
+        nonce: String,
+    },
     Hello(Hello),
     /// A check starts: its index in the manifest.
     Begin {
@@ -51,6 +82,10 @@ pub enum Message {
     /// Every check was made.
     Done {
         count: u32,
+    },
+    /// The session's command ended.
+    Exit {
+        code: i32,
     },
     /// The guest cannot go on.
     Fatal {
@@ -94,6 +129,21 @@ pub struct Program {
     /// Loaded with ours, the kernel's own hidden.
     pub hidden: Load,
     pub compare: Compare,
+    /// The same with ours, against what the host's engine made of it.
+    #[serde(default)]
+    pub engine: Engine,
+}
+
+/// libbpf in the guest against the engine on the host, both with the BTF to check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Engine {
+    /// How many instructions were compared.
+    pub compared: u32,
+    /// How many differ.
+    pub differ: u32,
+    /// The first that does: `full` is libbpf's, `ours` the engine's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first: Option<Difference>,
 }
 
 /// How the load of one program ended.

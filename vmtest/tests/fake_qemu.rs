@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use vmtest::{Accel, Arch, Check, Limits, Outcome, Verdict, VmEvent, VmReport, VmSpec};
+use vmtest::{Accel, Arch, Check, Limits, Outcome, StateFolder, Verdict, VmEvent, VmReport, VmSpec};
 
 /// Dead machines are found after this; those that must live get more than they could ever need.
 const SHORT: Duration = Duration::from_millis(400);
@@ -111,6 +111,7 @@ fn a_good_machine() {
 fn answers_count_however_qemu_ends_after_them() {
     check_done(&Machine::new("log booting; all; exit 0"), 1);
     check_done(&Machine::new("log booting; all; kill -ABRT $$"), 1);
+    check_done(&Machine::new("log booting; all; exit 134"), 1);
 }
 
 #[test]
@@ -170,9 +171,12 @@ fn answers_of_a_dying_kernel_do_not_count() {
 
 #[test]
 fn an_early_end() {
-    for (end, expect) in
-        [("exit 0", "exited with code 0"), ("exit 1", "exited with code 1"), ("kill -ABRT $$", "signal 6")]
-    {
+    for (end, expect) in [
+        ("exit 0", "exited with code 0"),
+        ("exit 1", "exited with code 1"),
+        ("exit 134", "exited with code 134"),
+        ("kill -ABRT $$", "signal 6"),
+    ] {
         check_infra(&Machine::new(&format!("log booting; hello; {end}")), 3, expect);
     }
     let report = check_infra(&Machine::new("echo no such machine >&2; exit 1"), 3, "exited with code 1");
@@ -196,6 +200,21 @@ fn results_that_cannot_be_believed() {
     for (script, expect) in cases {
         check_infra(&Machine::new(&format!("log booting; {script}; sleep 1000")), 3, expect);
     }
+}
+
+#[test]
+fn a_replayed_result_is_not_believed() {
+    // Everything that the first boot said, word for word, in the second and the third.
+    let script =
+        "log booting; if [ $boot = 1 ]; then all > said; head -n 5 said; exit 1; fi; cat said; sleep 1000";
+    let script = script.replace("said", "$folder/said");
+    let report = check_infra(&Machine::new(&script), 3, "");
+    let failures: Vec<_> = report.attempts.iter().filter_map(|attempt| attempt.failure.as_deref()).collect();
+    assert!(failures[0].contains("exited with code 1"), "{failures:?}");
+    assert!(
+        failures[1..].iter().all(|failure| failure.contains("the number of another boot")),
+        "{failures:?}"
+    );
 }
 
 #[test]
@@ -247,11 +266,107 @@ fn nothing_to_start() {
 }
 
 #[test]
-fn arm64_is_for_later() {
-    let mut machine = Machine::new("all");
+fn arm64_has_one_machine() {
+    let mut machine = Machine::new("log booting; [ $boot -lt 2 ] && exit 1; all; sleep 1000");
     machine.spec.arch = Arch::Arm64;
-    let Outcome::Unsupported { reason } = machine.run().outcome else { panic!() };
-    assert!(reason.contains("arm64"), "{reason}");
+    let report = check_done(&machine, 2);
+    assert!(report.attempts.iter().all(|attempt| attempt.machine == "virt"));
+}
+
+#[test]
+fn kvm_runs_only_the_own_architecture() {
+    let mut machine = Machine::new("all");
+    machine.spec.arch = if cfg!(target_arch = "x86_64") { Arch::Arm64 } else { Arch::X86_64 };
+    machine.spec.accel = Accel::Kvm;
+    let Outcome::Infra { reason } = machine.run().outcome else { panic!() };
+    assert!(reason.contains("own architecture"), "{reason}");
+}
+
+/// Boots once, waits, and goes on from its state from then on; `restored` is what it does then.
+fn machine_with_states(restored: &str) -> Machine {
+    let script =
+        format!("case $* in *incoming*) {restored} ;; *) log booting; waiting; fed; all ;; esac; sleep 1000");
+    let mut machine = Machine::new(&script);
+    let folder = machine.folder.path().join("states");
+    machine.spec.states = Some(StateFolder { folder, limit: 1 << 20 });
+    machine
+}
+
+/// Which of the boots that led to the answers went on from a state.
+#[track_caller]
+fn check_restored(machine: &Machine, expect: &[bool]) -> VmReport {
+    let report = check_done(machine, expect.len());
+    let restored: Vec<bool> = report.attempts.iter().map(|attempt| attempt.restored).collect();
+    assert_eq!(restored, expect);
+    report
+}
+
+#[test]
+fn a_kept_state_saves_the_boot() {
+    let mut machine = machine_with_states("fed; all");
+    check_restored(&machine, &[false]);
+    check_restored(&machine, &[true]);
+    // Another guest program, memory or kernel is another state.
+    fs::write(machine.folder.path().join("guest"), b"other").expect("guest");
+    check_restored(&machine, &[false]);
+    machine.spec.memory_mib = 512;
+    check_restored(&machine, &[false]);
+    fs::write(machine.folder.path().join("kernel"), b"\x7fELF2").expect("kernel");
+    check_restored(&machine, &[false]);
+    check_restored(&machine, &[true]);
+}
+
+#[test]
+fn trouble_with_a_state_leads_to_a_boot() {
+    let troubles = [
+        ("exit 1", "exited with code 1"),
+        ("exec <&- 3>&-; kill $!; sleep 1000", "control socket"),
+        ("fed; hello; log Kernel panic; sleep 1000", "the kernel died"),
+        // The state's own hello, as if nothing had been given to it.
+        ("hello; sleep 1000", "the number of another boot"),
+        ("waiting; sleep 1000", "\"waiting\" came out of turn"),
+        ("fed; sleep 1000", "nothing happened"),
+    ];
+    for (restored, expect) in troubles {
+        let machine = machine_with_states(restored).limits(|limits| limits.console = SHORT * 5);
+        check_restored(&machine, &[false]);
+        let report = check_restored(&machine, &[true, false]);
+        let failure = report.attempts[0].failure.as_deref().unwrap_or_default();
+        assert!(failure.contains(expect) || failure.contains("control socket"), "{restored}: {failure}");
+    }
+}
+
+#[test]
+fn a_damaged_state_leads_to_a_boot() {
+    let machine = machine_with_states("fed; all");
+    check_restored(&machine, &[false]);
+    let states = fs::read_dir(machine.folder.path().join("states")).expect("states");
+    for state in states {
+        fs::write(state.expect("entry").path(), b"no state").expect("state");
+    }
+    check_restored(&machine, &[true, false]);
+}
+
+#[test]
+fn a_machine_that_cannot_wait_boots_plainly() {
+    let script = "log booting; [ -n \"$memory\" ] && exit 1; all; sleep 1000";
+    let mut machine = Machine::new(script);
+    let folder = machine.folder.path().join("states");
+    machine.spec.states = Some(StateFolder { folder, limit: 1 << 20 });
+    check_restored(&machine, &[false, false]);
+}
+
+#[test]
+fn evidence_is_left() {
+    let mut machine = Machine::new("log booting; [ $boot -lt 2 ] && exit 1; all; sleep 1000");
+    let folder = machine.folder.path().join("evidence");
+    machine.spec.evidence = Some(folder.clone());
+    check_done(&machine, 2);
+    let read = |name: &str| fs::read_to_string(folder.join(name)).expect(name);
+    assert!(read("boot-1/command.txt").contains("-M q35"));
+    assert_eq!(read("boot-2/console.log"), "[    0.1] booting\n");
+    assert_eq!(read("boot-2/results.jsonl").matches("@@btfpipe1").count(), 5);
+    assert!(read("report.json").contains("exited with code 1"));
 }
 
 #[test]
@@ -267,29 +382,30 @@ fn events_tell_the_story() {
             VmEvent::CheckBegin { .. } => "begin",
             VmEvent::CheckEnd { .. } => "end",
             VmEvent::BootFailed { .. } => "failed",
+            VmEvent::StateKept { .. } => "kept",
+            VmEvent::StateNotKept { .. } => "not kept",
+            VmEvent::NoEvidence { .. } => "no evidence",
+            VmEvent::Output { .. } => "output",
         });
     });
     told.retain(|event| *event != "console");
     assert_eq!(told, ["accel", "boot", "ready", "begin", "end"]);
 }
 
-/// What a killed host leaves: run by the test below in a process of its own.
-#[test]
-#[ignore = "started by a_killed_host_leaves_no_machine"]
-fn host_to_kill() {
-    let folder = std::env::var_os("FAKE_QEMU_FOLDER").map(PathBuf::from).expect("folder");
-    let mut machine = Machine::new("");
-    machine.spec.work = folder;
-    machine.run();
-}
-
+/// Starts itself once more as the host to be killed.
 #[test]
 fn a_killed_host_leaves_no_machine() {
-    let machine = Machine::new("log booting; exec sleep 1000");
+    const FOLDER: &str = "FAKE_QEMU_FOLDER";
+    let mut machine = Machine::new("log booting; exec sleep 1000");
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        machine.spec.work = PathBuf::from(folder);
+        machine.run();
+        return;
+    }
     let pids = machine.folder.path().join("pids");
     let mut host = Command::new(std::env::current_exe().expect("this program"))
-        .args(["host_to_kill", "--exact", "--ignored"])
-        .env("FAKE_QEMU_FOLDER", machine.folder.path())
+        .args(["a_killed_host_leaves_no_machine", "--exact"])
+        .env(FOLDER, machine.folder.path())
         .spawn()
         .expect("host");
     wait_until(|| !read_pids(&pids).is_empty());

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod foreign;
 mod fuzz;
 mod guest;
 mod instructions;
@@ -51,7 +52,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "guest",
         arguments: "",
-        about: "build the static program that runs as PID 1 of the virtual machines; prints its path",
+        about: "build the static programs that run as PID 1 of the virtual machines; prints their paths",
         run: guest::guest,
     },
     Task {

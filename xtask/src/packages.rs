@@ -40,6 +40,23 @@ pub const RUN: &[Package] = &[
     package("apt", "fetches kernel packages", Has::Command("apt-get")),
 ];
 
+/// What the guest for the other architecture and its machine need, on an x86_64 machine.
+pub const ARM64: &[Package] = &[
+    package("qemu-system-arm", "boots arm64 kernels", Has::Command("qemu-system-aarch64")),
+    package("gcc-aarch64-linux-gnu", "builds libbpf for arm64", Has::Command("aarch64-linux-gnu-gcc")),
+    package(
+        "libc6-dev-arm64-cross",
+        "static C library for arm64",
+        Has::File(&["/usr/aarch64-linux-gnu/lib/libc.a"]),
+    ),
+    // Debian's standard library for arm64 fits only Debian's own compiler.
+    package("rustc-web", "the compiler of Debian's arm64 standard library", Has::File(&[DEBIAN_RUSTC])),
+    package("dpkg", "unpacks arm64 packages into a folder", Has::Command("dpkg-deb")),
+];
+
+/// Debian's compiler, whatever the PATH says.
+pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
 /// What the tests need beyond [`RUN`].
 pub const TEST: &[Package] = &[
     package("bpftool", "the judge of minimized BTFs", Has::Command("bpftool")),
@@ -89,7 +106,7 @@ pub fn install(shell: &Shell, sets: &[&[Package]]) -> Result<(), Error> {
 
 /// The task that only says it.
 pub fn list(_: &Shell, _: &[String]) -> Outcome {
-    for Package { name, why, has } in RUN.iter().chain(TEST) {
+    for Package { name, why, has } in RUN.iter().chain(ARM64).chain(TEST) {
         println!("{:<8} {name:<18} {why}", if has.is_there() { "here" } else { "missing" });
     }
     Ok(ExitCode::SUCCESS)

@@ -21,7 +21,7 @@ pub fn real(shell: &Shell) -> Result<(), Error> {
         (folder("first"), folder("second"), folder("third"), folder("kernels"));
     cmd!(shell, "{program} run {PIPELINE} --dist {first}").run()?;
     let start = Instant::now();
-    cmd!(shell, "{program} run {PIPELINE} --dist {second}").run()?;
+    cmd!(shell, "{program} run {PIPELINE} --boot-anew --dist {second}").run()?;
     let takes = start.elapsed();
     same_files(&first, &second)?;
     killed(shell, &program, &third, takes)?;
@@ -35,13 +35,16 @@ pub fn real(shell: &Shell) -> Result<(), Error> {
 
 /// Every crate's tests that ask for `BTFPIPE_REAL=1`.
 fn tests(shell: &Shell, kernels: &Path) -> Result<(), Error> {
-    let guest = guest::build(shell)?.ok_or("no guest for this machine")?;
-    let leave = [
+    let guests = guest::build(shell)?;
+    if guests.len() < 2 {
+        return Err(format!("guests for x86_64 and arm64 are wanted, and there are only {guests:?}").into());
+    }
+    let mut leave = vec![
         ("BTFPIPE_REAL", "1".into()),
-        (guest::EMBED, guest.into_os_string()),
         ("BTFPIPE_VM_KERNELS", kernels.join("kernels").into_os_string()),
         ("BTFPIPE_VM_BTFS", kernels.join("btf").into_os_string()),
     ];
+    leave.extend(guests.into_iter().map(|(name, path)| (name, path.into_os_string())));
     cmd!(
         shell,
         "cargo test --locked --package vmtest --package pipeline --package btfpipe-plugin-debian --package kernels
@@ -59,7 +62,7 @@ fn killed(shell: &Shell, program: &Path, dist: &Path, takes: Duration) -> Result
     let mut machines = 0;
     for percent in [3, 60] {
         let mut run = Command::new(program)
-            .args(["run", PIPELINE, "--dist"])
+            .args(["run", PIPELINE, "--boot-anew", "--dist"])
             .arg(dist)
             .current_dir(shell.current_dir())
             .stdin(Stdio::null())

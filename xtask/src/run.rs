@@ -24,17 +24,13 @@ pub fn run(shell: &Shell, arguments: &[String]) -> Outcome {
 
 /// Builds btfpipe with the guest inside, and the plugins written in Rust beside it.
 pub fn build(shell: &Shell) -> Result<PathBuf, Error> {
-    let guest = guest::build(shell)?;
+    let guests = guest::build(shell)?;
     eprintln!("building btfpipe");
-    let mut cargo = cmd!(
+    let cargo = cmd!(
         shell,
         "cargo build --quiet --locked --release --package btfpipe --package btfpipe-plugin-debian
             --package btfpipe-plugin-dwarf"
     );
-    match &guest {
-        Some(guest) => cargo = cargo.env(guest::EMBED, guest),
-        None => eprintln!("without a guest: this machine is not x86_64, so no kernel will be booted"),
-    }
-    cargo.run()?;
+    cargo.envs(guests).run()?;
     Ok(guest::target_folder(shell).join("release/btfpipe"))
 }

@@ -173,6 +173,12 @@ pub struct RunArguments {
     /// Open no connection
     #[arg(long)]
     pub offline: bool,
+    /// Boot no kernel: verify on the host only
+    #[arg(long)]
+    pub no_vm: bool,
+    /// Boot every kernel from cold, also those that an earlier run verified with the same programs
+    #[arg(long, conflicts_with = "no_vm")]
+    pub boot_anew: bool,
 }
 
 /// `btfpipe lock`.
@@ -231,7 +237,8 @@ impl RunArguments {
     /// What it means to the library.
     pub fn options(&self) -> Options {
         let (jobs, locked, offline) = (self.jobs.jobs, self.locked, self.offline);
-        Options { jobs, locked, offline, ..self.pipeline.options() }
+        let (no_vm, boot_anew) = (self.no_vm, self.boot_anew);
+        Options { jobs, locked, offline, no_vm, boot_anew, ..self.pipeline.options() }
     }
 }
 

@@ -183,7 +183,7 @@ enum CorpusAction {
         #[command(flatten)]
         place: StoreArguments,
         #[command(flatten)]
-        jobs: JobArguments,
+        jobs: crate::arguments::JobArguments,
     },
     /// List the kernels
     Ls(CorpusChoice),

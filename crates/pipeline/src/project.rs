@@ -36,6 +36,10 @@ pub struct Options {
     pub offline: bool,
     /// What the pipeline's profiles, inputs and variables are.
     pub given: Given,
+    /// Verify on the host only: boot nothing.
+    pub no_vm: bool,
+    /// Use neither what machines said in earlier runs nor machines that were kept.
+    pub boot_anew: bool,
 }
 
 impl Options {

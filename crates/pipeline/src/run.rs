@@ -1,11 +1,11 @@
 //! Running a pipeline: kernels, then packages, then machines, then the summary.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use bundle::{Bundle, Package};
-use kernels::{Arch, Store};
+use kernels::Arch;
 
 use crate::content::Content;
 use crate::dist::Dist;
@@ -17,9 +17,8 @@ use crate::plan;
 use crate::project::{Options, Project};
 use crate::relock;
 use crate::report::Report;
-use crate::steps;
 use crate::summary::{self, Checked, Summary};
-use crate::verifying::{self, Subject, Verified};
+use crate::verifying::{self, Booting, Subject, Verified};
 use crate::works::{Tools, Worked, Works};
 
 /// What a run came to.
@@ -59,7 +58,7 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     let work = store.root().join("tmp");
     let kernels = project.resolve_missing(options, tools.sources, &work, tools.events)?;
     tools.events.plan(plan::plan(&project, &kernels, Some(&store)).actions.len() as u64);
-    let lacks = steps.verify.as_ref().and_then(|_| verifying::lacks());
+    let lacks = steps.verify.as_ref().filter(|_| !options.no_vm).and_then(|_| verifying::lacks());
     if let Some(lacks) = &lacks {
         tools.events.warn(format!("no kernel will be booted: {lacks}"));
     }
@@ -72,14 +71,17 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
             Settings { name: &project.file.name, level: step.level, epoch, threads: options.jobs() };
         let bundles = make_packages(settings, &works, &dist, &done, tools.events, &mut report)?;
         if let Some(verify) = &steps.verify {
-            let machines = Machines {
-                verify,
-                lacks,
+            let evidence = dist.folder().join("evidence");
+            let events = tools.events;
+            let booting = Booting {
+                settings: verify,
                 store: &store,
                 work: &work,
-                events: tools.events,
-                told: RefCell::default(),
+                evidence: &evidence,
+                anew: options.boot_anew,
+                events,
             };
+            let machines = Machines { booting, no_vm: options.no_vm, lacks, told: Mutex::default() };
             machines.verify_all(&done, &bundles, &works, &mut report);
         }
     }
@@ -155,18 +157,17 @@ fn packed(worked: &Worked) -> Option<Packed<'_>> {
 
 /// What verification needs.
 struct Machines<'a> {
-    verify: &'a steps::Verify,
+    booting: Booting<'a>,
+    /// Compare on the host only.
+    no_vm: bool,
     /// Why no machine can run.
     lacks: Option<String>,
-    store: &'a Store,
-    work: &'a Path,
-    events: Events<'a>,
     /// What was said of the accelerator: the same isn't said for every kernel.
-    told: RefCell<BTreeSet<String>>,
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Machines<'_> {
-    /// One kernel after the other: two boots at once starve each other.
+    /// Several kernels at a time; which machines may run beside each other, vmtest says.
     fn verify_all(
         &self,
         done: &[Worked],
@@ -174,45 +175,81 @@ impl Machines<'_> {
         works: &Works<'_>,
         report: &mut Report,
     ) {
-        for worked in done {
-            let arch = worked.chosen.id.arch();
-            if let (Some((content, _)), Some(bundle), Some(set)) =
-                (made(worked), bundles.get(&arch), works.set(arch))
-            {
-                self.verify_one(Subject { id: &worked.chosen.id, content, bundle, set }, report);
+        let next = AtomicUsize::new(0);
+        let report = Mutex::new(report);
+        let work = || {
+            while let Some(worked) = done.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let arch = worked.chosen.id.arch();
+                if let (Some((content, _)), Some(bundle), Some(set)) =
+                    (made(worked), bundles.get(&arch), works.set(arch))
+                {
+                    let subject = Subject { id: &worked.chosen.id, content, bundle, set };
+                    let tell = self.verify_one(subject);
+                    tell(&mut report.lock().unwrap_or_else(PoisonError::into_inner));
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(done.len()) {
+                scope.spawn(work);
+            }
+        });
+    }
+
+    /// What is to be written into the report.
+    fn verify_one<'a>(&self, subject: Subject<'a>) -> impl FnOnce(&mut Report) + use<'a> {
+        let on_host = verifying::on_host(subject);
+        let booted = self.boot_one(subject);
+        move |report| {
+            if let Err(failure) = on_host {
+                report.fail(subject.id, &failure);
+            }
+            match booted {
+                Booted::Not(why) => report.on_host(subject.id, &why),
+                Booted::Verified(verified) => report.verified(subject.id, verified),
+                Booted::Failed(failure) => report.fail(subject.id, &failure),
             }
         }
     }
 
-    fn verify_one(&self, subject: Subject<'_>, report: &mut Report) {
-        if let Err(failure) = verifying::on_host(subject) {
-            report.fail(subject.id, &failure);
-        }
+    fn boot_one(&self, subject: Subject<'_>) -> Booted {
+        let events = self.booting.events;
+        let asked = self.no_vm.then(|| "--no-vm".to_owned());
         let no_image =
             || subject.content.boot.is_none().then(|| "no boot image is at hand for it".to_owned());
-        if let Some(why) = verifying::why_not_booted(subject.id.arch()).or_else(no_image) {
-            let task = self.events.begin(Phase::Verify, subject.id.to_string());
+        let why_not = asked.or_else(|| verifying::why_not_booted(subject.id.arch())).or_else(no_image);
+        if let Some(why) = why_not {
+            let task = events.begin(Phase::Verify, subject.id.to_string());
             task.done(format!("compared on the host only: {why}"));
-            return report.on_host(subject.id, &why);
+            return Booted::Not(why);
         }
         if let Some(lacks) = &self.lacks {
-            self.events.begin(Phase::Verify, subject.id.to_string()).failed(lacks);
-            return report.verified(subject.id, without_machine(lacks));
+            events.begin(Phase::Verify, subject.id.to_string()).failed(lacks);
+            return Booted::Verified(without_machine(lacks));
         }
         let fell_back = |accel: vmtest::Accel, reason: &str| {
             let text = format!("the machines run on {accel}: {reason}");
-            if self.told.borrow_mut().insert(text.clone()) {
-                self.events.warn(text);
+            if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
+                events.warn(text);
             }
         };
-        match verifying::in_machine(subject, self.verify, self.store, self.work, self.events, &fell_back) {
+        match verifying::in_machine(subject, self.booting, &fell_back) {
             Ok(verified) => {
-                verified.notes.iter().for_each(|note| self.events.warn(note.clone()));
-                report.verified(subject.id, verified);
+                verified.notes.iter().for_each(|note| events.warn(note.clone()));
+                Booted::Verified(verified)
             }
-            Err(failure) => report.fail(subject.id, &failure),
+            Err(failure) => Booted::Failed(failure),
         }
     }
+}
+
+/// What became of a kernel's boot.
+enum Booted {
+    /// It was not to be, for this reason.
+    Not(String),
+    Verified(Verified),
+    Failed(crate::outcome::Failure),
 }
 
 fn without_machine(why: &str) -> Verified {

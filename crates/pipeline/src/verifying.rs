@@ -1,12 +1,12 @@
 //! Verification: the package reopened as a user would, each kernel booted, libbpf asked.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bundle::{Bundle, Query};
 use kernels::{KernelId, Store, image};
 use relo_core::ReloKind;
-use vmtest::{Check, ObjectVerdict, Outcome, Verdict, VmEvent, VmReport, VmSpec};
+use vmtest::{Check, ObjectVerdict, Outcome, StateFolder, Verdict, VmEvent, VmReport, VmSpec};
 
 use crate::content::Content;
 use crate::engine::{self, ProgramSet};
@@ -16,6 +16,8 @@ use crate::packaging;
 use crate::programs::Program;
 use crate::steps::{Accel, Verify};
 use crate::summary::{Cell, Checked, State};
+
+mod kept;
 
 /// A kernel and its package.
 #[derive(Debug, Clone, Copy)]
@@ -62,53 +64,80 @@ pub fn on_host(subject: Subject<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Why kernels of this architecture aren't booted here, if they aren't.
+/// Why kernels of this architecture aren't booted here, if they aren't. What a machine of another architecture takes
+/// may be missing; what its own takes may not, see [`lacks`].
 pub fn why_not_booted(arch: kernels::Arch) -> Option<String> {
     match arch {
         kernels::Arch::X86_64 => None,
-        kernels::Arch::Arm64 => Some("arm64 kernels are not booted by this version".to_owned()),
+        kernels::Arch::Arm64 => lacks_for(vmtest::Arch::Arm64),
     }
 }
 
 /// What the machine lacks to boot kernels, if anything, and what to do about it.
 pub fn lacks() -> Option<String> {
-    if vmtest::guest(vmtest::Arch::X86_64).is_none() {
+    lacks_for(vmtest::Arch::X86_64)
+}
+
+fn lacks_for(arch: vmtest::Arch) -> Option<String> {
+    if vmtest::guest(arch).is_none() {
         let help = "build it with \"cargo xtask run\", which puts the guest in";
         return Some(format!(
-            "this btfpipe was built without the guest program that runs in the machines; {help}"
+            "this btfpipe was built without the guest program that runs in {arch} machines; {help}"
         ));
     }
-    vmtest::qemu::find(vmtest::Arch::X86_64).err().map(|missing| missing.to_string())
+    vmtest::qemu::find(arch).err().map(|missing| missing.to_string())
+}
+
+/// Where and how kernels are booted.
+#[derive(Debug, Clone, Copy)]
+pub struct Booting<'a> {
+    /// The step's settings.
+    pub settings: &'a Verify,
+    /// Has the boot images; keeps machines that are up, and what they said.
+    pub store: &'a Store,
+    /// For files that nobody needs afterwards.
+    pub work: &'a Path,
+    /// A folder for each kernel's evidence.
+    pub evidence: &'a Path,
+    /// Use nothing of earlier runs.
+    pub anew: bool,
+    /// Who hears of it.
+    pub events: Events<'a>,
 }
 
 /// Boots the kernel, and has libbpf relocate and load every object with the packaged BTF. `fell_back` hears when the
-/// machine can't be accelerated as it should.
+/// machine can't be accelerated as it should. A kernel that was booted with all the same before is not booted again.
 pub fn in_machine(
     subject: Subject<'_>,
-    settings: &Verify,
-    store: &Store,
-    work: &Path,
-    events: Events<'_>,
+    booting: Booting<'_>,
     fell_back: &dyn Fn(vmtest::Accel, &str),
 ) -> Result<Verified, Failure> {
-    let task = events.begin(Phase::Verify, subject.id.to_string());
-    let report = boot(subject, settings, store, work, &task, fell_back);
+    let task = booting.events.begin(Phase::Verify, subject.id.to_string());
+    let key = kept::key(subject, booting.settings)?;
+    if let Some(report) = kept::find(booting.store, &key).filter(|_| !booting.anew) {
+        let mut verified = verdicts(subject, &report);
+        if let Checked::Booted(how) = &mut verified.checked {
+            how.push_str("; in an earlier run, nothing has changed");
+        }
+        task.done(format!("{}, in an earlier run: nothing has changed", told(&report)));
+        return Ok(verified);
+    }
+    let report = boot(subject, booting, &task, fell_back);
     let report = task.finish(report, told)?;
+    kept::keep(booting.store, &key, &report)?;
     Ok(verdicts(subject, &report))
 }
 
 fn boot(
     subject: Subject<'_>,
-    settings: &Verify,
-    store: &Store,
-    work: &Path,
+    booting: Booting<'_>,
     task: &Task<'_>,
     fell_back: &dyn Fn(vmtest::Accel, &str),
 ) -> Result<VmReport, Failure> {
     let (btf, _) = packaged_btf(subject)?;
     let checks: Vec<Check> = subject.set.programs.iter().map(|program| check(program, btf)).collect();
-    let folder = tempfile::Builder::new().prefix("vm-").tempdir_in(work).map_err(Failure::new)?;
-    let spec = spec(subject, settings, store, folder.path(), checks.len())?;
+    let folder = tempfile::Builder::new().prefix("vm-").tempdir_in(booting.work).map_err(Failure::new)?;
+    let spec = spec(subject, booting, folder.path(), checks.len())?;
     let names: Vec<String> = checks.iter().map(|check| check.object.clone()).collect();
     let total = names.len() as u64;
     Ok(vmtest::run(&spec, &checks, &mut |event| match event {
@@ -118,9 +147,14 @@ fn boot(
                 fell_back(accel, &reason);
             }
         }
-        VmEvent::Boot { attempt, machine } => task.moved(0, None, format!("boot {attempt} on {machine}")),
+        VmEvent::Boot { attempt, machine, restored: false } => {
+            task.moved(0, None, format!("boot {attempt} on {machine}"))
+        }
+        VmEvent::Boot { restored: true, .. } => task.moved(0, None, "going on from a kept machine"),
         VmEvent::Console { .. } => task.moved(0, None, "the kernel speaks"),
         VmEvent::Ready { kernel, .. } => task.moved(0, None, format!("{kernel} is up")),
+        VmEvent::StateKept { bytes } => task.moved(0, None, format!("up, and kept in {bytes} bytes")),
+        VmEvent::StateNotKept { reason } => task.moved(0, None, format!("up, but not kept: {reason}")),
         VmEvent::CheckBegin { index } => {
             let name = names.get(index).map(String::as_str).unwrap_or_default();
             task.moved(index as u64, Some(total), name);
@@ -128,6 +162,10 @@ fn boot(
         VmEvent::CheckEnd { index } => task.moved(index as u64 + 1, Some(total), ""),
         VmEvent::BootFailed { attempt, reason } => {
             task.moved(0, None, format!("boot {attempt} failed: {reason}"))
+        }
+        VmEvent::Output { .. } => {}
+        VmEvent::NoEvidence { reason } => {
+            booting.events.warn(format!("{}: no evidence: {reason}", subject.id))
         }
     }))
 }
@@ -146,30 +184,14 @@ fn check(program: &Program, btf: &[u8]) -> Check {
     }
 }
 
-/// Boot image, unpacked vmlinux and configuration as files of the work folder.
-fn spec(
-    subject: Subject<'_>,
-    settings: &Verify,
-    store: &Store,
-    work: &Path,
-    checks: usize,
-) -> Result<VmSpec, Failure> {
-    let get = |digest| -> Result<Vec<u8>, Failure> {
-        store.get(digest)?.ok_or_else(|| Failure::new("the store lost the boot image; run again"))
-    };
-    let boot = subject.content.boot.ok_or_else(|| Failure::new("it has no boot image"))?;
-    let boot = get(&boot.sha256)?;
-    let unpacked = image::unpack(&boot).map_err(Failure::new)?;
-    let write = |name: &str, bytes: &[u8]| {
-        let path = work.join(name);
-        std::fs::write(&path, bytes).map_err(Failure::new)?;
-        Ok::<_, Failure>(path)
-    };
-    let mut spec = VmSpec::new(vmtest::Arch::X86_64, write("vmlinux", &unpacked.bytes)?, work);
-    spec.fallback_kernel = Some(write("vmlinuz", &boot)?);
-    if let Some(config) = &subject.content.config {
-        spec.kernel_config = Some(write("config", &get(&config.sha256)?)?);
-    }
+/// Machines that are up are kept in this folder of the store.
+const STATES: &str = "machines";
+/// Forty megabytes each: a hundred kernels.
+const STATES_LIMIT: u64 = 4 << 30;
+
+fn spec(subject: Subject<'_>, booting: Booting<'_>, work: &Path, checks: usize) -> Result<VmSpec, Failure> {
+    let Booting { settings, store, .. } = booting;
+    let mut spec = machine(subject.id, subject.content, store, work)?;
     spec.memory_mib = settings.memory_mib;
     spec.accel = match settings.accel {
         Accel::Auto => vmtest::Accel::Auto,
@@ -179,7 +201,46 @@ fn spec(
     spec.limits.check = settings.timeout;
     let checks = u32::try_from(checks).unwrap_or(u32::MAX);
     spec.timeout = spec.limits.ready + settings.timeout.saturating_mul(checks.clamp(1, 40));
+    spec.states =
+        (!booting.anew).then(|| StateFolder { folder: store.root().join(STATES), limit: STATES_LIMIT });
+    spec.evidence = Some(evidence_of(booting.evidence, subject.id));
     Ok(spec)
+}
+
+/// Where a kernel's evidence is.
+pub fn evidence_of(folder: &Path, id: &KernelId) -> PathBuf {
+    folder.join(id.to_string().replace('/', "_"))
+}
+
+/// A machine for a kernel: boot image, unpacked vmlinux and configuration as files of the work folder.
+pub fn machine(id: &KernelId, content: &Content, store: &Store, work: &Path) -> Result<VmSpec, Failure> {
+    let get = |digest| -> Result<Vec<u8>, Failure> {
+        store.get(digest)?.ok_or_else(|| Failure::new("the store lost the boot image; run again"))
+    };
+    let boot = content.boot.as_ref().ok_or_else(|| Failure::new("it has no boot image"))?;
+    let boot = get(&boot.sha256)?;
+    let unpacked = image::unpack(&boot).map_err(Failure::new)?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = work.join(name);
+        std::fs::write(&path, bytes).map_err(Failure::new)?;
+        Ok::<_, Failure>(path)
+    };
+    let arch = arch(id);
+    let mut spec = VmSpec::new(arch, write("vmlinux", &unpacked.bytes)?, work);
+    if arch == vmtest::Arch::X86_64 {
+        spec.fallback_kernel = Some(write("vmlinuz", &boot)?);
+    }
+    if let Some(config) = &content.config {
+        spec.kernel_config = Some(write("config", &get(&config.sha256)?)?);
+    }
+    Ok(spec)
+}
+
+fn arch(id: &KernelId) -> vmtest::Arch {
+    match id.arch() {
+        kernels::Arch::X86_64 => vmtest::Arch::X86_64,
+        kernels::Arch::Arm64 => vmtest::Arch::Arm64,
+    }
 }
 
 /// The end of the task in a few words.
@@ -288,6 +349,7 @@ mod tests {
             section: format!("fentry/{name}"),
             verdict,
             instructions: Instructions::Identical,
+            agreed: 0,
             detail: detail.map(str::to_owned),
         }
     }

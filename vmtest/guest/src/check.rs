@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
-use crate::compare::compare;
+use crate::compare::{compare, compare_engine};
 use crate::explain;
 use crate::pass::{self, Outcome};
 use crate::results::Results;
 use crate::setup;
-use crate::wire::{self, Compare, Differs, End, Entry, Load, Message, PassEnd};
+use crate::wire::{self, Compare, Differs, End, Engine, Entry, Foreseen, Load, Message, PassEnd};
 
 /// What stays the same from check to check.
 pub struct Checker {
@@ -80,6 +80,7 @@ impl Checker {
         let passes = [full, visible, hidden].map(|outcome| outcome.find_program(name));
         let known = passes.iter().flatten().next();
         let [full, visible, hidden] = passes;
+        let engine = agree(&entry.foreseen, visible, hidden);
         let mut compared = compare_programs(full, visible, hidden);
         if let Compare::Differs(differs) = &mut compared {
             self.explain(entry, name, differs);
@@ -96,6 +97,7 @@ impl Checker {
             visible,
             hidden,
             compare: compared,
+            engine,
         }
     }
 
@@ -128,6 +130,15 @@ fn compare_programs(
         }
     }
     answer
+}
+
+/// The host's engine against libbpf, both with the BTF to check.
+fn agree(foreseen: &[Foreseen], visible: Option<&pass::Program>, hidden: Option<&pass::Program>) -> Engine {
+    let relocated = [visible, hidden].into_iter().flatten().find_map(|program| {
+        let insns = program.relocated()?;
+        Some((insns, &program.funcs))
+    });
+    relocated.map_or_else(Engine::default, |(insns, funcs)| compare_engine(foreseen, insns, funcs))
 }
 
 /// The line is slow, and what fails thrice fails for one reason: one log, of the first failure.

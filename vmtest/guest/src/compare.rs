@@ -1,6 +1,6 @@
 //! Instruction by instruction: the object relocated with the kernel's own BTF against the same with ours.
 
-use crate::wire::{Compare, DIFFERENCES_MAX, Difference, Differs};
+use crate::wire::{Compare, DIFFERENCES_MAX, Difference, Differs, Engine, Foreseen};
 
 /// Eight bytes in file order: opcode, registers, 16-bit offset, 32-bit immediate.
 pub type Insn = [u8; 8];
@@ -21,6 +21,24 @@ pub fn compare(full: &[Insn], ours: &[Insn], funcs: &[(u32, u32)]) -> Compare {
     }
     let count = (first.len() + differing.count()) as u32;
     Compare::Differs(Differs { count, first, funcs: funcs.to_vec() })
+}
+
+/// What the host's engine foresaw of a program's functions, against its instructions.
+pub fn compare_engine(foreseen: &[Foreseen], insns: &[Insn], funcs: &[(u32, u32)]) -> Engine {
+    let mut engine = Engine::default();
+    for (start, func) in funcs {
+        for one in foreseen.iter().filter(|one| one.func == *func) {
+            let at = start + one.insn;
+            let libbpf = insns.get(at as usize).map(hex).unwrap_or_default();
+            engine.compared += 1;
+            if libbpf != one.bytes {
+                engine.differ += 1;
+                let ours = one.bytes.clone();
+                engine.first.get_or_insert(Difference { insn: at, full: libbpf, ours, relo: None });
+            }
+        }
+    }
+    engine
 }
 
 /// Map descriptors, addresses of maps' values, functions and ksyms are different in each process: of a 64-bit load
@@ -90,6 +108,21 @@ mod tests {
         check(&[wide(0, 3), half, mov(1)], &[wide(0, 3), half, mov(2)], &[2]);
         // A torn wide load at the end does not read past it.
         check(&[wide(1, 3)], &[wide(1, 4)], &[]);
+    }
+
+    #[test]
+    fn the_engine_is_compared_function_by_function() {
+        let foreseen = |func, insn, imm| Foreseen { func, insn, bytes: hex(&mov(imm)) };
+        let all = [foreseen(7, 1, 5), foreseen(8, 0, 6), foreseen(9, 0, 1)];
+        // Function 7 starts at 0, 8 at 2; 9 is not in this program.
+        let funcs = [(0, 7), (2, 8)];
+        let good = compare_engine(&all, &[EXIT, mov(5), mov(6)], &funcs);
+        assert_eq!(good, Engine { compared: 2, differ: 0, first: None });
+        let bad = compare_engine(&all, &[EXIT, mov(5), mov(9)], &funcs);
+        assert_eq!((bad.compared, bad.differ), (2, 1));
+        assert_eq!(bad.first.map(|first| first.insn), Some(2));
+        // A program that is too short is a difference, not a crash.
+        assert_eq!(compare_engine(&all, &[EXIT], &funcs).differ, 2);
     }
 
     #[test]

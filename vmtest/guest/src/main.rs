@@ -11,9 +11,13 @@ mod fork;
 mod libbpf;
 mod log;
 mod maps;
+mod memory;
 mod pass;
 mod results;
+mod session;
 mod setup;
+#[path = "../../src/supply.rs"]
+mod supply;
 #[path = "../../src/wire.rs"]
 mod wire;
 
@@ -26,7 +30,7 @@ use rustix::system::{RebootCommand, reboot, uname};
 
 use check::Checker;
 use results::Results;
-use wire::{Hello, MANIFEST, Manifest, Message};
+use wire::{Hello, MANIFEST, Manifest, Message, Session};
 
 /// Seconds for one pass when the host does not say.
 const SECONDS: u32 = 45;
@@ -54,25 +58,71 @@ fn run() -> io::Result<()> {
     results.drain()
 }
 
+/// The checks, and what the host wants to see of them.
+struct Order {
+    manifest: Manifest,
+    nonce: String,
+    seconds: u32,
+}
+
 fn serve(results: &mut Results) -> io::Result<()> {
     let kernel = uname().release().to_string_lossy().into_owned();
-    setup::kernel_config(&kernel)?;
-    let manifest: Manifest = serde_json::from_slice(&fs::read(MANIFEST)?)?;
-    let count = manifest.checks.len() as u32;
+    // Before the machine's state may be kept, so that it is done once.
     let btf = setup::kernel_btf();
-    results.send(&Message::Hello(Hello {
-        nonce: env::var(wire::NONCE_ENV).unwrap_or_default(),
+    let session = session::find()?;
+    let order = match session {
+        Some(_) => order_of_boot(),
+        None => order(results)?,
+    };
+    setup::kernel_config(&kernel)?;
+    let count = order.manifest.checks.len() as u32;
+    let hello = Hello {
+        nonce: order.nonce,
         kernel,
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         libbpf: libbpf::version(),
         btf,
         checks: count,
-    }))?;
-    let seconds = env::var(wire::SECONDS_ENV).ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
-    let mut checker = Checker { kernel_has_btf: btf.is_some(), seconds, full: BTreeMap::new() };
-    for (index, entry) in (0..).zip(&manifest.checks) {
+    };
+    if let Some(session) = session {
+        return run_session(&session, hello, results);
+    }
+    results.send(&Message::Hello(hello))?;
+    let mut checker =
+        Checker { kernel_has_btf: btf.is_some(), seconds: order.seconds, full: BTreeMap::new() };
+    for (index, entry) in (0..).zip(&order.manifest.checks) {
         results.send(&Message::Begin { check: index })?;
         checker.run(index, entry, results)?;
     }
     results.send(&Message::Done { count })
+}
+
+/// Someone at a terminal sees nothing of the protocol.
+fn run_session(session: &Session, hello: Hello, results: &mut Results) -> io::Result<()> {
+    if session.terminal {
+        return session::run(session, results.tty()).map(drop);
+    }
+    results.send(&Message::Hello(hello))?;
+    let code = session::run(session, results.tty())?;
+    results.send(&Message::Exit { code })
+}
+
+/// What the kernel's command line says.
+fn order_of_boot() -> Order {
+    let seconds = env::var(wire::SECONDS_ENV).ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
+    let nonce = env::var(wire::NONCE_ENV).unwrap_or_default();
+    Order { manifest: Manifest { checks: Vec::new() }, nonce, seconds }
+}
+
+/// From the initramfs and the kernel's command line; or from the shared memory, when the host says that it is there.
+fn order(results: &mut Results) -> io::Result<Order> {
+    let order = order_of_boot();
+    if env::var_os(wire::SUPPLY_ENV).is_some() {
+        results.send(&Message::Waiting { nonce: order.nonce })?;
+        results.wait_for(wire::GO)?;
+        results.restart();
+        let work = memory::unpack_work()?;
+        return Ok(Order { manifest: work.manifest, nonce: work.nonce, seconds: work.seconds });
+    }
+    Ok(Order { manifest: serde_json::from_slice(&fs::read(MANIFEST)?)?, ..order })
 }

@@ -1,6 +1,7 @@
 //! Real QEMU, real kernels, real libbpf. Slow; runs only with `BTFPIPE_REAL=1` and
 //! - `BTFPIPE_GUEST_X86_64`: the guest program (also embedded when set at build time),
-//! - `BTFPIPE_VM_KERNELS`: a folder with x86_64 kernels (vmlinux or bzImage), named by release,
+//! - `BTFPIPE_GUEST_ARM64`: the same for arm64, without which those kernels are left out, aloud,
+//! - `BTFPIPE_VM_KERNELS`: a folder with kernels as `btfpipe extract` names them,
 //! - `BTFPIPE_VM_BTFS`: a folder with their BTFs, `<release>.btf`,
 //! - `BTFPIPE_VM_OBJECTS`: a folder with BPF objects; those inside of Debian's libbpf-tools if not set,
 //! - `BTFPIPE_VM_ONLY`: only kernels with this text in their names, if set,
@@ -16,10 +17,13 @@ use std::process::Command;
 use std::time::Instant;
 use std::{env, fs};
 
-use vmtest::{Accel, Arch, Check, ObjectVerdict, Outcome, Verdict, VmEvent, VmReport, VmSpec};
+use vmtest::{
+    Accel, Arch, Check, Instructions, ObjectVerdict, Outcome, StateFolder, Verdict, VmEvent, VmReport, VmSpec,
+};
 
 struct Setup {
     kernels: Vec<PathBuf>,
+    arm64: Vec<PathBuf>,
     btfs: PathBuf,
     objects: Vec<PathBuf>,
     work: tempfile::TempDir,
@@ -40,18 +44,15 @@ fn setup(test: &str) -> Option<Setup> {
         folder("BTFPIPE_GUEST_X86_64");
     }
     let only = env::var("BTFPIPE_VM_ONLY").unwrap_or_default();
-    let kernels = list(&kernels).into_iter().filter(|path| {
-        let name = path.to_string_lossy();
-        !name.contains("arm64") && name.contains(&only)
-    });
-    let kernels = kernels.collect();
+    let named = list(&kernels).into_iter().filter(|path| path.to_string_lossy().contains(&only));
+    let (arm64, kernels) = named.partition(|path| name(path).contains("_arm64_"));
     let work = tempfile::tempdir().expect("temporary folder");
     let objects = match env::var_os("BTFPIPE_VM_OBJECTS") {
         Some(folder) => list(Path::new(&folder)),
         None => embedded_objects(&work.path().join("objects")),
     };
     assert!(!objects.is_empty(), "BTFPIPE_REAL=1 wants objects: install libbpf-tools");
-    Some(Setup { kernels, btfs, objects, work })
+    Some(Setup { kernels, arm64, btfs, objects, work })
 }
 
 /// The objects inside of the programs of Debian's libbpf-tools, each once.
@@ -284,6 +285,72 @@ fn type_ids_are_told_apart_from_mismatches() {
     assert_eq!(of(1), [Verdict::Mismatch, Verdict::Identical, Verdict::NeedsKernelBtf]);
     assert_eq!(of(2), [Verdict::TypeIdReloc, Verdict::Mismatch, Verdict::NeedsKernelBtf]);
     println!("{:#?}", verdicts[2]);
+}
+
+#[test]
+fn arm64_kernels_answer_too() {
+    let Some(setup) = setup("arm64_kernels_answer_too") else {
+        return;
+    };
+    let guest = env::var_os("BTFPIPE_GUEST_ARM64").map(PathBuf::from);
+    if guest.is_none() {
+        println!("arm64_kernels_answer_too skipped: BTFPIPE_GUEST_ARM64 is not set");
+        return;
+    }
+    let objects = setup.objects_named(&MATRIX);
+    for kernel in &setup.arm64 {
+        let mut spec = VmSpec::new(Arch::Arm64, kernel, setup.work.path());
+        (spec.accel, spec.guest) = (Accel::Tcg, guest.clone());
+        let btf = setup.min_btf(kernel, &objects);
+        let damaged = mutate::Btf::parse(btf.clone());
+        let structs = damaged.structs();
+        let (task, _) = structs.iter().find(|(_, name)| name == "task_struct").expect("task_struct");
+        let mut checks: Vec<Check> = objects.iter().map(|object| check(object, &btf, "min")).collect();
+        checks.push(check(&setup.objects_named(&["opensnoop"])[0], &damaged.moved(*task, 8), "moved"));
+        let (report, verdicts) = run(&spec, &checks);
+        assert!(report.kernel_release.is_some_and(|release| name(kernel).ends_with(&release)));
+        let (moved, good) = verdicts.split_last().expect("verdicts");
+        assert_eq!(moved.verdict, Verdict::Mismatch);
+        for verdict in good {
+            assert!(verdict.is_identical() && !verdict.verdict.is_failure(), "{verdict:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_restored_machine_judges_as_a_booted_one() {
+    let Some(setup) = setup("a_restored_machine_judges_as_a_booted_one") else {
+        return;
+    };
+    let kernel =
+        setup.kernels.iter().find(|kernel| release(kernel).starts_with("6.1.")).expect("a 6.1 kernel");
+    let mut checks = Vec::new();
+    for object in setup.objects_named(&MATRIX) {
+        let btf = setup.min_btf(kernel, std::slice::from_ref(&object));
+        let damaged = mutate::Btf::parse(btf.clone());
+        let (first, _) = damaged.structs()[0];
+        checks.push(check(&object, &btf, "min"));
+        checks.push(check(&object, &damaged.moved(first, 8), "moved"));
+        checks.push(check(&object, &damaged.truncated(), "truncated"));
+    }
+    let mut spec = setup.spec(kernel);
+    let judged = |spec: &VmSpec, checks: &[Check], restored: bool| {
+        let (report, verdicts) = run(spec, checks);
+        let last = report.attempts.last().expect("a boot");
+        assert_eq!((last.restored, report.attempts.len()), (restored, 1));
+        // Not the details: a verifier's log has times and addresses.
+        let programs = verdicts.into_iter().flat_map(|verdict| {
+            let judged = verdict.programs.into_iter().map(|p| (p.program, p.verdict, p.instructions));
+            judged.chain([(verdict.object, verdict.verdict, Instructions::NotCompared)]).collect::<Vec<_>>()
+        });
+        (report.kernel_btf, programs.collect::<Vec<_>>())
+    };
+    let plain = judged(&spec, &checks, false);
+    spec.states = Some(StateFolder { folder: setup.work.path().join("states"), limit: 1 << 30 });
+    // Booted for one object; what follows is new to it.
+    judged(&spec, &checks[..1], false);
+    assert_eq!(judged(&spec, &checks, true), plain);
+    assert_eq!(judged(&spec, &checks, true), plain);
 }
 
 #[test]

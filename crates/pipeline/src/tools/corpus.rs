@@ -80,7 +80,7 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
 fn for_each<T: Sync>(
     pool: &rayon::ThreadPool,
     list: &[T],
-    work: impl Fn(&T) -> Result<(), kernels::Error> + Sync,
+    work: impl Fn(&T) -> Result<(), kernels::Error> + Send + Sync,
 ) -> Result<(), ToolError> {
     pool.install(|| list.par_iter().try_for_each(work))?;
     Ok(())
