@@ -9,6 +9,7 @@ mod foreign;
 mod fuzz;
 mod guest;
 mod instructions;
+mod machines;
 mod packages;
 mod real;
 mod run;
@@ -72,6 +73,18 @@ const TASKS: &[Task] = &[
         arguments: "[--update]",
         about: "count the instructions of the main path; fails where they grew (--update: write them down anew)",
         run: instructions::instructions,
+    },
+    Task {
+        name: "soak",
+        arguments: "[COUNT]",
+        about: "boot the release's kernels so often (300), in turn; prints what was wrong, and the flakes",
+        run: machines::soak,
+    },
+    Task {
+        name: "times",
+        arguments: "",
+        about: "measure cold and warm starts of the release's kernels, and write docs/machines.md",
+        run: machines::times,
     },
     Task {
         name: "fuzz",

@@ -1,0 +1,34 @@
+//! Boots real kernels over and over, for two questions: is it ever wrong, and how long does it take?
+//!
+//! `machines soak COUNT KERNELS` boots so often, the kernels in turn, each with a good BTF and one in which a struct's
+//! members moved; ends with 1 when a verdict was wrong or a machine stayed behind. `machines times KERNELS` prints a
+//! table. KERNELS is what `btfpipe extract` wrote. `cargo xtask soak` and `cargo xtask times` call it.
+
+#[path = "../../tests/real/mutate.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
+mod mutate;
+mod soak;
+mod subject;
+mod times;
+
+use std::process::ExitCode;
+
+type Error = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let ended = match words[..] {
+        ["soak", count, kernels] => soak::soak(count, kernels.as_ref()),
+        ["times", kernels] => times::times(kernels.as_ref()).map(|()| true),
+        _ => Err("machines soak COUNT KERNELS | machines times KERNELS".into()),
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("machines: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

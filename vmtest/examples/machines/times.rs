@@ -1,0 +1,132 @@
+//! Cold and warm, kernel by kernel; and many kernels at once.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use vmtest::{Check, Outcome, StateFolder, VmReport, VmSpec};
+
+use crate::Error;
+use crate::subject::{Object, Subject, objects, subjects};
+
+const ROUNDS: usize = 3;
+/// What many kernels are checked with.
+const OBJECTS: usize = 10;
+const KERNELS: usize = 20;
+
+/// Prints the tables.
+pub fn times(kernels: &Path) -> Result<(), Error> {
+    let work = tempfile::tempdir()?;
+    let subjects = subjects(kernels, work.path())?;
+    let objects = objects(OBJECTS)?;
+    let states = StateFolder { folder: work.path().join("states"), limit: 1 << 40 };
+    println!(
+        "| kernel | cold, s | kept, MB | restored, s | restored, 1 object, s | restored, {OBJECTS} objects, s |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for subject in &subjects {
+        println!("{}", row(subject, &objects, &states, work.path())?);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    println!();
+    for count in 1..=threads {
+        let seconds = together(&subjects, &objects, &states, work.path(), count)?;
+        println!(
+            "{KERNELS} kernels with {OBJECTS} objects each, restored, {count} at a time: {seconds:.1} s"
+        );
+    }
+    Ok(())
+}
+
+fn row(subject: &Subject, objects: &[Object], states: &StateFolder, work: &Path) -> Result<String, Error> {
+    let btf = subject.minimized(objects)?;
+    let checks: Vec<Check> = objects.iter().map(|object| object.check(&btf, "min")).collect();
+    let cold = subject.spec(work);
+    let warm = VmSpec { states: Some(states.clone()), ..cold.clone() };
+    let cold = median(|| ready(&done(&cold, &checks[..1])?, false))?;
+    let before = size(states)?;
+    done(&warm, &checks[..1])?;
+    let kept = size(states)? - before;
+    let restored = median(|| ready(&done(&warm, &checks[..1])?, true))?;
+    let one = median(|| Ok(done(&warm, &checks[..1])?.attempts[0].seconds))?;
+    let all = median(|| Ok(done(&warm, &checks)?.attempts[0].seconds))?;
+    let kept = kept as f64 / 1e6;
+    Ok(format!("| {} | {cold:.2} | {kept:.0} | {restored:.2} | {one:.2} | {all:.2} |", subject.name))
+}
+
+/// Runs, and wants verdicts at the first try.
+fn done(spec: &VmSpec, checks: &[Check]) -> Result<VmReport, Error> {
+    for _ in 0..ROUNDS {
+        let report = vmtest::run(spec, checks, &mut |_| ());
+        let Outcome::Done(verdicts) = &report.outcome else {
+            return Err(format!("{:?}", report.outcome).into());
+        };
+        if let Some(bad) = verdicts.iter().find(|verdict| verdict.verdict.is_failure()) {
+            return Err(format!("{}: {}", bad.object, bad.verdict).into());
+        }
+        if report.attempts.len() == 1 {
+            return Ok(report);
+        }
+        eprintln!("a flake: {:?}", report.attempts[0].failure);
+    }
+    Err("one flake after the other".into())
+}
+
+/// From QEMU's start to the guest's first word.
+fn ready(report: &VmReport, restored: bool) -> Result<f64, Error> {
+    let attempt = &report.attempts[0];
+    if attempt.restored != restored {
+        return Err(format!("restored is {}, not {restored}", attempt.restored).into());
+    }
+    Ok(attempt.ready_seconds.ok_or("it never was ready")?)
+}
+
+fn median(mut measure: impl FnMut() -> Result<f64, Error>) -> Result<f64, Error> {
+    let mut all = (0..ROUNDS).map(|_| measure()).collect::<Result<Vec<_>, _>>()?;
+    all.sort_by(f64::total_cmp);
+    Ok(all[ROUNDS / 2])
+}
+
+fn size(states: &StateFolder) -> Result<u64, Error> {
+    let Ok(entries) = std::fs::read_dir(&states.folder) else { return Ok(0) };
+    let mut total = 0;
+    for entry in entries {
+        total += entry?.metadata()?.len();
+    }
+    Ok(total)
+}
+
+/// The kernels in turn until there are enough of them, so many at a time.
+fn together(
+    subjects: &[Subject],
+    objects: &[Object],
+    states: &StateFolder,
+    work: &Path,
+    threads: usize,
+) -> Result<f64, Error> {
+    let jobs = subjects.iter().cycle().take(KERNELS).map(|subject| {
+        let btf = subject.minimized(objects)?;
+        let checks: Vec<Check> = objects.iter().map(|object| object.check(&btf, "min")).collect();
+        let folder = tempfile::tempdir_in(work)?;
+        let spec = VmSpec { states: Some(states.clone()), ..subject.spec(folder.path()) };
+        Ok((spec, checks, folder))
+    });
+    let jobs = Mutex::new(jobs.collect::<Result<Vec<_>, Error>>()?);
+    let failed = Mutex::new(None);
+    let start = Instant::now();
+    let work = || {
+        while let Some((spec, checks, _folder)) = jobs.lock().ok().and_then(|mut jobs| jobs.pop()) {
+            if let Err(error) = done(&spec, &checks).map_err(|error| error.to_string())
+                && let Ok(mut failed) = failed.lock()
+            {
+                *failed = Some(error);
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let seconds = start.elapsed().as_secs_f64();
+    match failed.into_inner().ok().flatten() {
+        Some(error) => Err(error.into()),
+        None => Ok(seconds),
+    }
+}
