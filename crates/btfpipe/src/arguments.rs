@@ -8,7 +8,7 @@ use pipeline::file::{Environment, Given};
 use pipeline::project::{Options, Pattern};
 use pipeline::schemas;
 
-use crate::{store, tools};
+use crate::{store, tools, vm};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -83,6 +83,9 @@ pub enum Command {
     Plan(PipelineArguments),
     /// Say what is wrong with a pipeline; do nothing
     Check(PipelineArguments),
+    /// Boot a kernel of a pipeline for yourself
+    #[command(subcommand)]
+    Vm(vm::VmCommand),
     /// Say what every CO-RE relocation of some programs resolves to on a kernel, and why not
     #[command(after_help = "Examples:
   btfpipe record --btf /sys/kernel/btf/vmlinux opensnoop.bpf.o

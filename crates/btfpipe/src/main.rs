@@ -7,6 +7,7 @@ mod arguments;
 mod pipelines;
 mod store;
 mod tools;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => pipelines::plan(&arguments),
         Command::Check(arguments) => pipelines::check(&arguments),
         Command::Schema(arguments) => pipelines::schema(&arguments),
+        Command::Vm(command) => return end_with(vm::vm(&command), |error| error.code()),
         Command::Record(arguments) => return end(tools::record(&arguments), ToolError::code),
         Command::Prepare(arguments) => return end(tools::prepare(&arguments), ToolError::code),
         Command::MinCoreBtf(arguments) => return end(tools::min_core_btf(&arguments), ToolError::code),
@@ -36,9 +38,13 @@ fn main() -> ExitCode {
 }
 
 fn end<E: std::fmt::Display>(ended: Result<Code, E>, code_of: impl Fn(&E) -> Code) -> ExitCode {
+    end_with(ended.map(Code::number), code_of)
+}
+
+fn end_with<E: std::fmt::Display>(ended: Result<u8, E>, code_of: impl Fn(&E) -> Code) -> ExitCode {
     let code = ended.unwrap_or_else(|error| {
         eprintln!("btfpipe: {error}");
-        code_of(&error)
+        code_of(&error).number()
     });
-    ExitCode::from(code.number())
+    ExitCode::from(code)
 }

@@ -71,7 +71,8 @@ pub fn run(options: &Options, listener: &dyn Listener) -> Result<Finished, Error
     with_tools(options, listener, |tools| crate::run::run(options, tools))
 }
 
-fn with_tools<T>(
+/// Real plugins and a real clang for `work`.
+pub(crate) fn with_tools<T>(
     options: &Options,
     listener: &dyn Listener,
     work: impl FnOnce(Tools<'_>) -> Result<T, Error>,

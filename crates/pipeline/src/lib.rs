@@ -37,6 +37,7 @@ pub mod store;
 pub mod summary;
 pub mod tools;
 pub mod verifying;
+pub mod vm;
 pub mod works;
 pub mod yaml;
 
