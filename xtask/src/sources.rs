@@ -163,10 +163,9 @@ fn compile(shell: &Shell, work: &Path) -> Result<Vec<PathBuf>, Error> {
         let name = source.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(stem) = name.strip_suffix(".bpf.c") else { continue };
         let object = work.join(format!("{stem}.bpf.o"));
-        let (include, arch) = ("pipelines/programs", "-D__TARGET_ARCH_x86");
-        cmd!(shell, "clang-19 -g -O2 --target=bpf {arch} -I {include} -c {source} -o {object}")
-            .quiet()
-            .run()?;
+        let arguments =
+            ["-D__TARGET_ARCH_x86", "-I", "pipelines/programs", "-I", "/usr/include/x86_64-linux-gnu"];
+        cmd!(shell, "clang-19 -g -O2 --target=bpf {arguments...} -c {source} -o {object}").quiet().run()?;
         objects.push(object);
     }
     objects.sort();
