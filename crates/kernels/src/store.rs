@@ -98,6 +98,15 @@ impl Store {
         self.below.is_some()
     }
 
+    /// A store as it is, for plans: nothing is made, cleared or removed as long as only [`link`](Store::link),
+    /// [`size_of`](Store::size_of), [`contains`](Store::contains) and [`read`](Store::read) are called. None when there
+    /// is none.
+    pub fn peek(path: &Path) -> Option<Store> {
+        let in_use = File::open(path.join("in-use")).ok()?;
+        in_use.lock_shared().ok()?;
+        Some(Store { root: path.to_owned(), in_use: Arc::new(in_use), below: None })
+    }
+
     /// The folder that is written to.
     pub fn root(&self) -> &Path {
         &self.root
@@ -176,6 +185,18 @@ impl Store {
     /// Whether there is a file for a digest; its content is not read. For plans.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.roots().any(|root| blob_path(root, digest).is_file())
+    }
+
+    /// The size of a digest's file, whose content is not read; None when there is none.
+    pub fn size_of(&self, digest: &Digest) -> Option<u64> {
+        let sizes = self.roots().filter_map(|root| fs::metadata(blob_path(root, digest)).ok());
+        sizes.filter(|file| file.is_file()).map(|file| file.len()).next()
+    }
+
+    /// The bytes of a digest, and nothing is removed when they are broken: for plans.
+    pub fn read(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let found = self.roots().filter_map(|root| fs::read(blob_path(root, digest)).ok());
+        found.into_iter().find(|bytes| Digest::of(bytes) == *digest)
     }
 
     /// The value derived for a key; None when there is none, or none that can be read.
@@ -321,6 +342,23 @@ mod tests {
         assert!(!store.contains(&absent));
         assert!(store.put_file(Path::new("/nonexistent/file")).unwrap_err().is_not_found());
         assert_eq!(files_in(&store.root().join("tmp")), 0);
+    }
+
+    #[test]
+    fn peeking_changes_nothing() {
+        let (folder, store) = store();
+        assert!(Store::peek(&folder.path().join("nothing")).is_none());
+        let digest = store.put(b"abc").unwrap();
+        store.set_link("key", Value::from(1)).unwrap();
+        let root = store.root().to_owned();
+        let left = root.join("tmp/left");
+        fs::write(&left, b"half").unwrap();
+        fs::write(store.blob_path(&digest), b"abd").unwrap();
+        drop(store);
+        let seen = Store::peek(&root).unwrap();
+        assert_eq!((seen.size_of(&digest), seen.read(&digest)), (Some(3), None));
+        assert_eq!(seen.link("key"), Some(Value::from(1)));
+        assert!(left.exists() && seen.contains(&digest));
     }
 
     #[test]
