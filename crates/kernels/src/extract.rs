@@ -22,7 +22,7 @@ pub struct Extracted {
     pub build_id: Option<String>,
     /// The kernel's own BTF, checked.
     pub btf: Vec<u8>,
-    /// Whether that BTF is the kernel's own, out of its boot image.
+    /// Whether the boot image has BTF, which need not be the one above.
     pub own_btf: bool,
     /// The boot image as shipped; None for a kernel of which only the BTF is at hand.
     pub boot: Option<Vec<u8>>,
@@ -91,8 +91,8 @@ impl Plain {
             let name = self.modules.into_iter().next().map(|(_, input)| input.name).unwrap_or_default();
             return Err(InputError { name, problem: Box::new(InputProblem::NeedsBase) }.into());
         };
-        found.own_btf = input.layers.contains(&"boot image");
-        if found.own_btf {
+        if input.layers.contains(&"boot image") {
+            found.own_btf = true;
             found.boot = Some(std::fs::read(&path).map_err(|cause| Error::io("read", &path, cause))?);
         }
         found.build_id = found.build_id.or_else(|| build_id(&path));
@@ -112,9 +112,12 @@ fn boot_only(packages: &[PathBuf], release: &str) -> Result<Extracted, Error> {
     packages.iter().try_for_each(|package| found.visit(package, &mut |_module| {}))?;
     let Found { boot, config, .. } = found;
     let boot = boot.and_then(|boot| boot.content.ok());
-    let build_id = boot.as_ref().and_then(|boot| image::build_id(&image::unpack(boot).ok()?).ok()?);
+    let image = boot.as_ref().and_then(|boot| image::unpack(boot).ok());
+    let build_id = image.as_ref().and_then(|image| image::build_id(image).ok()?);
+    let own_btf = image.as_ref().is_some_and(|image| image::btf(image).is_ok());
     Ok(Extracted {
         build_id,
+        own_btf,
         boot,
         config: config.and_then(|config| config.content.ok()),
         ..Extracted::default()
@@ -384,6 +387,9 @@ mod tests {
         let deb = make_deb(".xz", &[(&format!("boot/vmlinuz-{RELEASE}"), &without)]);
         let both = from_named(&[("x.btf", &make_btf(5)), ("linux.deb", &deb)]).unwrap();
         assert_eq!((both.btf, both.boot, both.own_btf), (make_btf(5), Some(without), false));
+        let deb_with = make_deb(".xz", &[(&format!("boot/vmlinuz-{RELEASE}"), &boot())]);
+        let both = from_named(&[("x.btf", &make_btf(5)), ("linux.deb", &deb_with)]).unwrap();
+        assert!(both.own_btf && both.btf == make_btf(5) && both.build_id.is_some());
         let check = |files: &[(&str, &[u8])], wanted: &str| {
             let error = from_named(files).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error:?}, not {wanted:?}");

@@ -26,7 +26,7 @@ pub struct Content {
     pub btf: LockedBlob,
     /// The boot image as shipped; None for a kernel of which only the BTF is at hand.
     pub boot: Option<LockedBlob>,
-    /// Whether that BTF is out of the boot image.
+    /// Whether the boot image has BTF, which need not be the one above.
     pub own_btf: bool,
     /// Its configuration.
     pub config: Option<LockedBlob>,
