@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::file::{Environment, Given};
+use pipeline::patience::Patience;
 use pipeline::project::{Options, Pattern};
 use pipeline::schemas;
 
@@ -19,7 +20,13 @@ Exit codes:
   69 environment: QEMU is missing, no machine could run
   70 a bug
   75 transient: try again
-  130 interrupted";
+  130 interrupted
+
+Examples:
+  btfpipe doctor                          what this machine lacks
+  btfpipe check pipelines/release.yaml    what is wrong with a pipeline
+  btfpipe plan pipelines/release.yaml     what a run would do, and why
+  btfpipe run pipelines/release.yaml      do it";
 
 /// Minimal kernel BTF for CO-RE programs, proven on real kernels.
 #[derive(Debug, Parser)]
@@ -67,8 +74,24 @@ pub enum Command {
     ///
     /// Kernels that kernels.lock has are kept; what is missing there, or gone from its source, is resolved again and
     /// written into it, aloud.
-    #[command(after_help = "Example: btfpipe run pipelines/release.yaml --locked")]
+    #[command(after_help = "Examples:
+  btfpipe run pipelines/release.yaml                        all of it; what was done before is kept
+  btfpipe run pipelines/release.yaml --locked --offline     only what kernels.lock and the store have
+  btfpipe run pipelines/release.yaml --select 'debian/12'   these kernels only, into dist/selected
+  btfpipe run pipelines/release.yaml --step minimize        no packages, no machines
+  btfpipe run pipelines/release.yaml --events run.jsonl     and then: btfpipe report run.jsonl --format profile")]
     Run(RunArguments),
+    /// Run a pipeline again where something failed in the last run
+    ///
+    /// What was good is kept, as in every run; this says what is tried again, and does nothing when nothing failed.
+    #[command(after_help = "Example: btfpipe retry pipelines/release.yaml --failed")]
+    Retry(RetryArguments),
+    /// Update kernels.lock, run, and say only what changed since the last night
+    ///
+    /// New and lost kernels, decisions that changed, programs that are newly poisoned or refused. Ends with 1 when
+    /// something broke. Works in dist/nightly.
+    #[command(after_help = "Example: btfpipe nightly pipelines/nightly.yaml")]
+    Nightly(RunArguments),
     /// Resolve all kernels of a pipeline anew and write them into kernels.lock
     Lock(LockArguments),
     /// Resolve those kernels of a pipeline anew that match a pattern, and leave the others as they are in kernels.lock
@@ -80,12 +103,27 @@ pub enum Command {
     /// Write BTFs, boot images and configurations of a pipeline's kernels into a folder, for other tools
     Extract(ExtractArguments),
     /// Say what a run would do, action by action, and why; do nothing
-    Plan(PipelineArguments),
+    #[command(after_help = "Examples:
+  btfpipe plan pipelines/release.yaml
+  btfpipe plan pipelines/release.yaml --format json | jq '.actions[] | select(.runs == \"yes\")'
+  btfpipe plan pipelines/release.yaml --format dot | dot -Tsvg > plan.svg")]
+    Plan(PlanArguments),
+    /// Say which parts of an action's key are not as in the last run
+    #[command(after_help = "Examples:
+  btfpipe explain pipelines/release.yaml minimize
+  btfpipe explain pipelines/release.yaml verify/debian/12/x86_64/6.1.0-50-cloud-amd64")]
+    Explain(ExplainArguments),
     /// Say what is wrong with a pipeline; do nothing
+    #[command(after_help = "Example: btfpipe check pipelines/release.yaml --profile full --set level=3")]
     Check(PipelineArguments),
     /// Boot a kernel of a pipeline for yourself
     #[command(subcommand)]
     Vm(vm::VmCommand),
+    /// Make a table, Markdown, JUnit, JSON or a profile of the time out of a run's events
+    #[command(after_help = "Example: btfpipe report run.jsonl --format profile")]
+    Report(ReportArguments),
+    /// Say what this machine has of what pipelines need, and which Debian package brings the rest
+    Doctor,
     /// Say what every CO-RE relocation of some programs resolves to on a kernel, and why not
     #[command(after_help = "Examples:
   btfpipe record --btf /sys/kernel/btf/vmlinux opensnoop.bpf.o
@@ -122,6 +160,16 @@ pub enum Command {
     /// Print the JSON Schema of a format
     #[command(after_help = "Example: btfpipe schema pipeline > pipeline.json")]
     Schema(SchemaArguments),
+    /// Print the completions for a shell
+    #[command(
+        after_help = "Example: btfpipe completions bash > ~/.local/share/bash-completion/completions/btfpipe"
+    )]
+    Completions(CompletionArguments),
+    /// Print a manual page, or write those of all commands into a folder
+    #[command(after_help = "Examples:
+  btfpipe man | man -l -
+  btfpipe man --folder /usr/local/share/man/man1")]
+    Man(ManArguments),
 }
 
 /// What all commands on a pipeline take.
@@ -182,6 +230,119 @@ pub struct RunArguments {
     /// Boot every kernel from cold, also those that an earlier run verified with the same programs
     #[arg(long, conflicts_with = "no_vm")]
     pub boot_anew: bool,
+    /// Work on these kernels only, such as 'debian/*' or '*/*/arm64'; packages go to dist/selected
+    #[arg(long, value_name = "KERNELS")]
+    pub select: Vec<String>,
+    /// The last step to do
+    #[arg(long, value_name = "STEP", value_parser = pipeline::steps::NAMES)]
+    pub step: Option<String>,
+    /// Begin nothing new after the first kernel that fails
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// One bad kernel doesn't stop the others: so it is by default
+    #[arg(long, conflicts_with = "fail_fast")]
+    pub keep_going: bool,
+    /// Make everything again, whatever was made before; fetched packages stay
+    #[arg(long)]
+    pub rerun: bool,
+    /// How often to try again what may work when tried again: a mirror that doesn't answer
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub retries: u32,
+    /// Write what happens as JSON Lines, one event a line, while it happens (btfpipe schema event)
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+}
+
+/// `btfpipe retry`.
+#[derive(Debug, Args)]
+pub struct RetryArguments {
+    #[command(flatten)]
+    pub run: RunArguments,
+    /// Only what failed: there is nothing else that retry does
+    #[arg(long)]
+    pub failed: bool,
+}
+
+/// `btfpipe plan`.
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    /// Plan as `btfpipe run --select` would
+    #[arg(long, value_name = "KERNELS")]
+    pub select: Vec<String>,
+    /// How to write it
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: PlanFormat,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// The same as --format dot
+    #[arg(long, conflicts_with_all = ["format", "json"])]
+    pub dot: bool,
+}
+
+/// How a plan is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    /// Lines for people; equal ones are folded
+    Table,
+    /// All actions, with keys and what they need
+    Json,
+    /// A graph for Graphviz
+    Dot,
+}
+
+/// `btfpipe explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    /// minimize, package or verify, and perhaps of what
+    #[arg(value_name = "STEP[/SUBJECT]")]
+    pub what: String,
+}
+
+/// `btfpipe report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// What `btfpipe run --events` wrote
+    #[arg(value_name = "EVENTS")]
+    pub events: PathBuf,
+    /// How to write it
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: ReportFormat,
+}
+
+/// What is made of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// Programs by kernels
+    Table,
+    /// For CI pages
+    Markdown,
+    /// For CI systems: a suite for each kernel, a case for each program
+    Junit,
+    /// As summary.json
+    Json,
+    /// Which step and which kernel took how long
+    Profile,
+}
+
+/// `btfpipe completions`.
+#[derive(Debug, Args)]
+pub struct CompletionArguments {
+    /// Which
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// `btfpipe man`.
+#[derive(Debug, Args)]
+pub struct ManArguments {
+    /// Write btfpipe.1 and a page for each command there
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
 }
 
 /// `btfpipe lock`.
@@ -239,9 +400,19 @@ impl PipelineArguments {
 impl RunArguments {
     /// What it means to the library.
     pub fn options(&self) -> Options {
-        let (jobs, locked, offline) = (self.jobs.jobs, self.locked, self.offline);
-        let (no_vm, boot_anew) = (self.no_vm, self.boot_anew);
-        Options { jobs, locked, offline, no_vm, boot_anew, ..self.pipeline.options() }
+        Options {
+            jobs: self.jobs.jobs,
+            locked: self.locked,
+            offline: self.offline,
+            select: self.select.clone(),
+            until: self.step.clone(),
+            fail_fast: self.fail_fast,
+            rerun: self.rerun,
+            patience: Patience { retries: self.retries, ..Patience::default() },
+            no_vm: self.no_vm,
+            boot_anew: self.boot_anew,
+            ..self.pipeline.options()
+        }
     }
 }
 
@@ -249,6 +420,22 @@ impl UpdateArguments {
     /// What it means to the library.
     pub fn options(&self) -> Options {
         Options { jobs: self.jobs.jobs, ..self.pipeline.options() }
+    }
+}
+
+impl PlanArguments {
+    /// What it means to the library.
+    pub fn options(&self) -> Options {
+        Options { select: self.select.clone(), ..self.pipeline.options() }
+    }
+
+    /// How the plan is written.
+    pub fn format(&self) -> PlanFormat {
+        match (self.json, self.dot) {
+            (true, _) => PlanFormat::Json,
+            (_, true) => PlanFormat::Dot,
+            _ => self.format,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod help;
 mod pipelines;
 mod store;
 mod tools;
@@ -22,7 +23,14 @@ fn main() -> ExitCode {
         Command::Update(arguments) => pipelines::update(&arguments),
         Command::Store(command) => store::run(&command),
         Command::Extract(arguments) => pipelines::extract(&arguments),
+        Command::Retry(arguments) => pipelines::retry(&arguments),
+        Command::Nightly(arguments) => pipelines::nightly(&arguments),
         Command::Plan(arguments) => pipelines::plan(&arguments),
+        Command::Explain(arguments) => pipelines::explain(&arguments),
+        Command::Report(arguments) => pipelines::report(&arguments),
+        Command::Doctor => Ok(help::doctor()),
+        Command::Completions(arguments) => Ok(help::completions(&arguments)),
+        Command::Man(arguments) => help::man(&arguments),
         Command::Check(arguments) => pipelines::check(&arguments),
         Command::Schema(arguments) => pipelines::schema(&arguments),
         Command::Vm(command) => return end_with(vm::vm(&command), |error| error.code()),

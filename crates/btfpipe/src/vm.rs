@@ -69,7 +69,7 @@ pub fn vm(command: &VmCommand) -> Result<u8, VmError> {
 
 fn run(arguments: &SessionArguments) -> Result<u8, VmError> {
     let options = arguments.pipeline.options();
-    let view = View::choose(options.jobs());
+    let view = View::choose(options.jobs(), &options.patience.stop);
     let code = vm::run(&options, &arguments.wanted(), &view, &mut |line| say(&format!("{line}\n")))?;
     Ok(u8::try_from(code).unwrap_or(Code::Failed.number()))
 }

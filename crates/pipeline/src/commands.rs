@@ -1,15 +1,18 @@
 //! The commands on a pipeline, with real plugins and a real clang behind them.
 
 use std::path::Path;
-use std::sync::OnceLock;
 
+use kernels::Store;
 use kernels::source::Pattern;
-use kernels::{Arch, Store};
 
 use crate::built_in::{AllSources, Kept};
-use crate::clang::{self, Clang};
+use crate::chronicle::Recorded;
+use crate::compiling::SystemClang;
 use crate::events::{Deaf, Events, Listener};
+use crate::explain::Question;
 use crate::export::Exported;
+use crate::ledger::LastRun;
+use crate::night::{self, Morning, Night};
 use crate::outcome::Error;
 use crate::plan::Plan;
 use crate::plugins::PluginSources;
@@ -38,8 +41,11 @@ pub fn check(options: &Options) -> Result<String, Error> {
 pub fn plan(options: &Options) -> Result<Plan, Error> {
     let project = Project::load(options)?;
     let path = options.store.clone().map_or_else(Store::default_path, Ok)?;
-    let store = if path.is_dir() { Some(Store::open(&path)?) } else { None };
-    Ok(crate::plan::plan(&project, &project.locked_kernels(), store.as_ref()))
+    let store = Store::peek(&path);
+    let kernels = project.locked_kernels();
+    project.check_packages(&kernels)?;
+    let kernels = project.selected(kernels)?;
+    Ok(crate::plan::plan(&project, &kernels, store.as_ref(), &SystemClang::default()))
 }
 
 /// Resolves all kernels anew and writes them into `kernels.lock`.
@@ -71,6 +77,61 @@ pub fn run(options: &Options, listener: &dyn Listener) -> Result<Finished, Error
     with_tools(options, listener, |tools| crate::run::run(options, tools))
 }
 
+/// What failed in the last run, and then a run: what is good is kept, what failed is tried again. None when nothing
+/// failed.
+pub fn retry(options: &Options, listener: &dyn Listener) -> Result<Option<Finished>, Error> {
+    let events = Events::new(listener);
+    let last = last_run(options)?;
+    let failed: Vec<String> =
+        last.failed().map(|entry| format!("{} {}", entry.step, entry.subject)).collect();
+    if failed.is_empty() {
+        return Ok(None);
+    }
+    events.info(format!("trying again: {}", failed.join(", ")));
+    run(options, listener).map(Some)
+}
+
+/// Why actions run or don't, by the parts of their keys.
+pub fn explain(options: &Options, question: &str) -> Result<String, Error> {
+    let question = Question::parse(question)?;
+    Ok(crate::explain::explain(&question, &plan(options)?, &last_run(options)?)?)
+}
+
+fn last_run(options: &Options) -> Result<LastRun, Error> {
+    let path = options.store.clone().map_or_else(Store::default_path, Ok)?;
+    Ok(Store::peek(&path).map(|store| LastRun::read(&store, &options.file)).unwrap_or_default())
+}
+
+/// Updates the lock, runs, and says what changed since the last night.
+pub fn nightly(options: &Options, listener: &dyn Listener) -> Result<Morning, Error> {
+    with_tools(options, listener, |tools| night(options, tools))
+}
+
+/// The same, with given sources and compilers.
+pub fn night(options: &Options, tools: Tools<'_>) -> Result<Morning, Error> {
+    let relocked = crate::relock::lock(options, tools)?;
+    let finished = crate::run::run(options, tools)?;
+    let path = finished.dist.join(night::FILE);
+    let before = std::fs::read(&path).ok().and_then(|text| Night::parse(&text));
+    let now = Night::of(&finished);
+    let morning = night::compare(before.as_ref(), &now, &relocked, finished.code, &options.open_store()?)?;
+    let write = || {
+        let mut temp = tempfile::NamedTempFile::new_in(&finished.dist)?;
+        std::io::Write::write_all(&mut temp, now.to_json().as_bytes())?;
+        temp.persist(&path)?;
+        Ok(())
+    };
+    write().map_err(|error: std::io::Error| Error::Output { path: path.clone(), error })?;
+    Ok(morning)
+}
+
+/// A run's events, read again.
+pub fn recorded(path: &Path) -> Result<Recorded, Error> {
+    let output = |error| Error::Output { path: path.to_owned(), error };
+    let text = std::fs::read_to_string(path).map_err(output)?;
+    Recorded::parse(&text).map_err(|error| output(std::io::Error::other(error)))
+}
+
 /// Real plugins and a real clang for `work`.
 pub(crate) fn with_tools<T>(
     options: &Options,
@@ -82,20 +143,5 @@ pub(crate) fn with_tools<T>(
     let store = options.open_store()?;
     let plugins = PluginSources { root, cache: Some(store.root().join("plugins")), events };
     let sources = AllSources { plugins, kept: Some(Kept::new(store, options.offline)) };
-    let clang: OnceLock<Result<Clang, String>> = OnceLock::new();
-    let compile = |source: &Path, arch: Arch| {
-        let clang = clang.get_or_init(|| Clang::find().map_err(|error| error.to_string()));
-        let compiled =
-            clang.as_ref().map_err(Clone::clone)?.compile(source, arch, &clang::Options::default());
-        let compiled = compiled.map_err(|error| error.to_string())?;
-        if !compiled.warnings.trim().is_empty() {
-            events.warn(format!(
-                "{} for {arch}: clang says:\n{}",
-                source.display(),
-                compiled.warnings.trim_end()
-            ));
-        }
-        Ok(compiled.bytes)
-    };
-    work(Tools { sources: &sources, compile: &compile, events })
+    work(Tools { sources: &sources, compiler: &SystemClang::default(), events })
 }

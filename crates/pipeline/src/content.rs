@@ -9,8 +9,9 @@ use plugin::Class;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{Events, Phase};
-use crate::locking::{Chosen, locked_packages};
+use crate::locking::{BadAnswer, Chosen, locked_packages};
 use crate::outcome::{Code, Failure};
+use crate::patience::Patience;
 use crate::sources::{SourceError, Sources};
 
 /// Part of every key: change it when the extraction gives something else of the same packages.
@@ -47,6 +48,19 @@ pub struct Supply<'a> {
     pub work: &'a Path,
     /// Fetch nothing.
     pub offline: bool,
+    /// When to try again.
+    pub patience: &'a Patience,
+}
+
+/// What is known of a kernel without touching its bytes: by the lock, or by an extraction before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The GNU build-id of its vmlinux.
+    pub build_id: Option<String>,
+    /// Its own BTF.
+    pub btf: LockedBlob,
+    /// One digest over its packages: they hold the boot image and the configuration.
+    pub packages: Digest,
 }
 
 /// Why there is no content.
@@ -96,6 +110,27 @@ pub fn held(store: &Store, chosen: &Chosen) -> Held {
         _ if packages.iter().all(|package| store.contains(&package.sha256)) => Held::Fetched,
         _ => Held::Nothing,
     }
+}
+
+/// What is known of a kernel; None when it must be extracted first.
+pub fn known(store: Option<&Store>, chosen: &Chosen) -> Option<Known> {
+    let packages = locked_packages(&chosen.source).ok()?;
+    let digests: String = packages.iter().map(|package| format!("{}\n", package.sha256)).collect();
+    let of =
+        |build_id: Option<String>, btf| Known { build_id, btf, packages: Digest::of(digests.as_bytes()) };
+    if let Some(locked) = &chosen.locked {
+        return Some(of(locked.build_id.clone(), locked.btf));
+    }
+    let content = find(store?, &key(chosen, &packages))?;
+    Some(of(content.build_id, content.btf))
+}
+
+/// The same of a kernel whose content is there.
+pub fn known_of(chosen: &Chosen, content: &Content) -> Result<Known, BadAnswer> {
+    let packages = locked_packages(&chosen.source)?;
+    let digests: String = packages.iter().map(|package| format!("{}\n", package.sha256)).collect();
+    let packages = Digest::of(digests.as_bytes());
+    Ok(Known { build_id: content.build_id.clone(), btf: content.btf, packages })
 }
 
 /// The content of a kernel: out of the store, or fetched and extracted. Checked against the lock.
@@ -155,7 +190,7 @@ fn fetch(
         task.kept("in the store");
         return Ok(paths);
     }
-    let fetched = fetch_packages(supply, chosen, packages, &task);
+    let fetched = fetch_packages(supply, chosen, packages, events, &task);
     match &fetched {
         Ok(_) => task.done(format!("{:.1} MB", size(packages) as f64 / 1e6)),
         Err(NoContent::Gone(reason)) => task.failed(reason),
@@ -172,6 +207,7 @@ fn fetch_packages(
     supply: Supply<'_>,
     chosen: &Chosen,
     packages: &[LockedPackage],
+    events: Events<'_>,
     task: &crate::events::Task<'_>,
 ) -> Result<Vec<PathBuf>, NoContent> {
     if supply.offline {
@@ -179,8 +215,8 @@ fn fetch_packages(
     }
     let folder = tempfile::Builder::new().prefix("fetch-").tempdir_in(supply.work).map_err(Failure::new)?;
     // The paths come in the source's order, `packages` are sorted.
-    let fetched =
-        supply.sources.fetch(&chosen.plugin, &chosen.source, folder.path(), task).map_err(no_content)?;
+    let ask = || supply.sources.fetch(&chosen.plugin, &chosen.source, folder.path(), task);
+    let fetched = supply.patience.ask(chosen.source.id.as_str(), events, ask).map_err(no_content)?;
     let files: BTreeMap<&str, &PathBuf> =
         chosen.source.packages.iter().map(|package| package.file.as_str()).zip(&fetched).collect();
     let mut paths = Vec::new();

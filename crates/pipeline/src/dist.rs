@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use bundle::PackageEntry;
+
 use crate::busy::Busy;
 use crate::events::Events;
 use crate::outcome::Error;
@@ -82,17 +84,35 @@ impl Dist {
     }
 
     /// Makes the packages that were written a release.
-    pub fn release(&self, packages: &[&bundle::Package]) -> Result<(), Error> {
-        let manifest =
-            bundle::Manifest::new(packages.iter().map(|package| bundle::PackageEntry::of(package))).to_json();
-        let mut sums = bundle::Checksums::new();
-        for package in packages {
-            sums.add(package.file.clone(), package.zst_sha256)?;
-        }
-        sums.add(MANIFEST, bundle::Digest::of(manifest.as_bytes()))?;
+    pub fn release(&self, packages: &[PackageEntry]) -> Result<(), Error> {
+        let (manifest, sums) = papers(packages)?;
         self.write(MANIFEST, manifest.as_bytes())?;
-        self.write(SUMS, sums.to_string().as_bytes())?;
+        self.write(SUMS, sums.as_bytes())?;
         Ok(())
+    }
+
+    /// Whether exactly this release is here, as far as its papers say.
+    pub fn is_released(&self, packages: &[PackageEntry]) -> Result<bool, Error> {
+        let (manifest, sums) = papers(packages)?;
+        Ok(self.is(MANIFEST, manifest.as_bytes()) && self.is(SUMS, sums.as_bytes()))
+    }
+
+    /// Whether a package is here, byte for byte.
+    pub fn has(&self, package: &PackageEntry) -> bool {
+        let found = kernels::Digest::of_file(&self.folder.join(&package.file));
+        found.is_ok_and(|(digest, _)| digest.to_string() == package.zst.sha256.to_string())
+    }
+
+    /// Writes a file unless it is here as it should be.
+    pub fn renew(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        if !self.is(name, bytes) {
+            self.write(name, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn is(&self, name: &str, bytes: &[u8]) -> bool {
+        fs::read(self.folder.join(name)).is_ok_and(|found| found == bytes)
     }
 
     /// The packages of the release that is here.
@@ -103,6 +123,17 @@ impl Dist {
         // A manifest is only text: nothing outside of the folder is removed on its word.
         files.filter(|name| name.ends_with(".tar.zst") && !name.contains('/')).collect()
     }
+}
+
+/// The texts of the manifest and of the sums.
+fn papers(packages: &[PackageEntry]) -> Result<(String, String), Error> {
+    let manifest = bundle::Manifest::new(packages.iter().cloned()).to_json();
+    let mut sums = bundle::Checksums::new();
+    for package in packages {
+        sums.add(package.file.clone(), package.zst.sha256)?;
+    }
+    sums.add(MANIFEST, bundle::Digest::of(manifest.as_bytes()))?;
+    Ok((manifest, sums.to_string()))
 }
 
 impl Drop for Dist {
@@ -146,7 +177,10 @@ mod tests {
         for package in [&old, &new] {
             dist.write(&package.file, &package.tar_zst).unwrap();
         }
-        dist.release(&[&old, &new]).unwrap();
+        let entries = [&old, &new].map(PackageEntry::of);
+        dist.release(&entries).unwrap();
+        assert!(dist.is_released(&entries).unwrap() && !dist.is_released(&entries[..1]).unwrap());
+        assert!(entries.iter().all(|entry| dist.has(entry)));
         assert_eq!(
             names(&folder),
             [

@@ -17,7 +17,7 @@ pub struct ProgramSet {
     /// Which.
     pub arch: Arch,
     /// Sorted by name.
-    pub programs: Vec<Program>,
+    pub programs: Vec<std::sync::Arc<Program>>,
     /// What can't be used.
     pub unusable: Vec<Unusable>,
 }

@@ -71,6 +71,15 @@ pub enum Event {
         /// What it is at.
         message: String,
     },
+    /// An action has nothing to do.
+    Kept {
+        /// What it would do.
+        phase: Phase,
+        /// With what.
+        subject: String,
+        /// Why it needn't.
+        why: String,
+    },
     /// An action ended.
     Ended {
         /// Which.
@@ -150,6 +159,11 @@ impl<'a> Events<'a> {
         let task = NEXT.fetch_add(1, Ordering::Relaxed);
         self.listener.hear(Event::Began { task, phase, subject: subject.into() });
         Task { events: *self, task, ended: false }
+    }
+
+    /// Says that an action has nothing to do.
+    pub fn kept(&self, phase: Phase, subject: impl Into<String>, why: impl Into<String>) {
+        self.listener.hear(Event::Kept { phase, subject: subject.into(), why: why.into() });
     }
 
     /// Something good to know.
@@ -248,9 +262,7 @@ mod tests {
             .into_iter()
             .filter_map(|event| match event {
                 Event::Ended { end, .. } => Some(end),
-                Event::Planned { .. } | Event::Began { .. } | Event::Moved { .. } | Event::Note { .. } => {
-                    None
-                }
+                _ => None,
             })
             .collect();
         assert_eq!(ends, [End::Done("1 MB".into()), End::Failed("given up".into())]);

@@ -8,7 +8,7 @@ use crate::content::Content;
 use crate::outcome::{Code, Error, Failure};
 use crate::project::{Options, Project};
 use crate::relock;
-use crate::works::{Tools, Works};
+use crate::works::{Goal, Tools, Works};
 
 /// What `btfpipe extract` did.
 #[derive(Debug)]
@@ -32,13 +32,17 @@ pub fn export(options: &Options, folder: &Path, tools: Tools<'_>) -> Result<Expo
     let store = options.open_store()?;
     let work = store.root().join("tmp");
     let kernels = project.resolve_missing(options, tools.sources, &work, tools.events)?;
+    let known = kernels.chosen.len();
+    let kernels = project.selected(kernels)?;
     tools.events.plan(kernels.chosen.len() as u64 * 2);
-    let done = Works::new(&project, options, tools, &store, &work, &kernels).all(kernels, false);
-    relock::keep(&project, options, &done, tools.events)?;
+    let done = Works::new(&project, options, tools, &store, &work, &kernels).all(kernels, Goal::Content);
+    relock::keep(&project, options, &done, known, tools.events)?;
     let mut exported = Exported { files: Vec::new(), failures: Vec::new() };
     for worked in done {
         let id = worked.chosen.id;
-        match worked.result.and_then(|(content, _)| write(&store, &content, &id, folder)) {
+        let content =
+            worked.result.and_then(|ready| ready.content.ok_or_else(|| Failure::new("not extracted")));
+        match content.and_then(|content| write(&store, &content, &id, folder)) {
             Ok(files) => exported.files.extend(files),
             Err(failure) => exported.failures.push((id, failure)),
         }

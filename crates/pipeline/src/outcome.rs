@@ -25,6 +25,8 @@ pub enum Code {
     Lock,
     /// A bug of ours.
     Bug,
+    /// Somebody said stop.
+    Interrupted,
 }
 
 impl Code {
@@ -38,6 +40,7 @@ impl Code {
             Code::Environment => 69,
             Code::Bug => 70,
             Code::Transient => 75,
+            Code::Interrupted => 130,
         }
     }
 
@@ -132,6 +135,14 @@ pub enum Error {
         /// The lock.
         lock: PathBuf,
     },
+    /// Somebody said stop.
+    #[error("interrupted: {done}; {left} left; run again, it goes on where it was")]
+    Interrupted {
+        /// What was done.
+        done: String,
+        /// What remains.
+        left: String,
+    },
     /// The package can't be written.
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
@@ -149,6 +160,7 @@ impl Error {
             | Error::NoKernel { .. } => Code::Usage,
             Error::Kernels(kernels::Error::Lock { .. }) => Code::Usage,
             Error::NotLocked { .. } => Code::Lock,
+            Error::Interrupted { .. } => Code::Interrupted,
             Error::Source { error, .. } => Code::of_class(error.class),
             Error::Kernels(_) | Error::Offline { .. } | Error::BadAnswer { .. } | Error::Output { .. } => {
                 Code::Failed

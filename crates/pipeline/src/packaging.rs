@@ -3,7 +3,9 @@
 use bundle::{BundleBuilder, BundleMeta, KernelEntry, Package, ProgramEntry};
 use kernels::{Arch, KernelId};
 
-use crate::engine::{Minimized, ProgramSet};
+use crate::engine::ProgramSet;
+use crate::key::{Key, WRITER};
+use crate::made::{Made, with_programs};
 use crate::outcome::Error;
 
 /// What a bundle says of who made it.
@@ -16,27 +18,54 @@ pub struct Packed<'a> {
     pub id: &'a KernelId,
     /// Its build-id.
     pub build_id: Option<&'a str>,
-    /// Its BTF and records.
-    pub minimized: &'a Minimized,
+    /// Its BTF and records, by digest.
+    pub made: &'a Made,
 }
 
-/// Makes the package of the kernels of one architecture.
+/// What a package is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// The package's name.
+    pub name: &'a str,
+    /// zstd's level.
+    pub level: i32,
+    /// The time that its files carry.
+    pub epoch: u64,
+    /// How many threads compress: it decides nothing.
+    pub threads: usize,
+}
+
+/// The key of a package.
+pub fn key(settings: Settings<'_>, kernels: &[Packed<'_>], set: &ProgramSet) -> Key {
+    let key = Key::of("package/1")
+        .with("writer", WRITER)
+        .with("engine", ENGINE)
+        .with("name", settings.name)
+        .with("arch", set.arch)
+        .with("level", settings.level)
+        .with("SOURCE_DATE_EPOCH", settings.epoch);
+    let kernels = kernels.iter().fold(key, |key, Packed { id, build_id, made }| {
+        let value = format!("{} {} {}", build_id.unwrap_or("-"), made.btf.sha256, made.records.sha256);
+        key.with(format!("kernel {id}"), value)
+    });
+    with_programs(kernels, set)
+}
+
+/// Makes the package of the kernels of one architecture, each with its BTF and records.
 pub fn package(
-    name: &str,
-    level: i32,
-    source_date_epoch: u64,
-    kernels: &[Packed<'_>],
+    settings: Settings<'_>,
+    kernels: Vec<(Packed<'_>, Vec<u8>, Vec<u8>)>,
     set: &ProgramSet,
-    threads: usize,
 ) -> Result<Package, Error> {
+    let Settings { name, level, epoch, threads } = settings;
     let meta = BundleMeta {
         name: name.to_owned(),
         arch: arch(set.arch),
         engine: ENGINE.to_owned(),
-        source_date_epoch,
+        source_date_epoch: epoch,
     };
     let mut builder = BundleBuilder::new(meta)?.threads(u32::try_from(threads).unwrap_or(1).max(1));
-    for Packed { id, build_id, minimized } in kernels {
+    for (Packed { id, build_id, .. }, btf, records) in kernels {
         let entry = KernelEntry {
             distro: id.distro().to_owned(),
             version: id.version().to_owned(),
@@ -45,7 +74,7 @@ pub fn package(
             release: id.release().to_owned(),
             build_id: build_id.map(str::to_owned),
         };
-        builder.add_kernel(entry, minimized.btf.clone(), minimized.records.clone().into_bytes())?;
+        builder.add_kernel(entry, btf, records)?;
     }
     for program in &set.programs {
         let sha256 = bundle::Digest::of(&program.elf);

@@ -1,16 +1,17 @@
 //! What a run would do, action by action, and why: complete before anything runs.
 
-use std::collections::BTreeSet;
-use std::fmt;
+mod making;
+mod show;
 
-use kernels::{Arch, Store};
+use std::collections::BTreeMap;
 
-use crate::content::{self, Held};
+use kernels::{Arch, KernelId, Store};
+
+use crate::compiling::Compiler;
 use crate::events::Phase;
-use crate::locking::{Chosen, Why};
-use crate::programs::ProgramKind;
+use crate::key::Key;
+use crate::ledger::LastRun;
 use crate::project::{Kernels, Project, shown};
-use crate::verifying;
 
 /// The actions in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,129 +31,72 @@ pub struct Action {
     pub subject: String,
     /// What it reads.
     pub inputs: Vec<String>,
-    /// False when its result is there.
-    pub runs: bool,
+    /// Actions (by index) whose results it reads.
+    pub needs: Vec<usize>,
+    /// Whether it runs.
+    pub runs: Runs,
     /// Why it runs, or doesn't.
     pub reason: String,
+    /// What its result depends on; None when that is known only later.
+    pub key: Option<Key>,
 }
 
-/// The plan for these kernels.
-pub fn plan(project: &Project, kernels: &Kernels, store: Option<&Store>) -> Plan {
-    let mut actions = Vec::new();
+/// Whether an action runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Runs {
+    /// Its result is there.
+    No,
+    /// If what it needs comes out otherwise than before.
+    Perhaps,
+    /// It does.
+    Yes,
+}
+
+impl Runs {
+    /// The word for JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Runs::No => "no",
+            Runs::Perhaps => "perhaps",
+            Runs::Yes => "yes",
+        }
+    }
+}
+
+/// The plan for these kernels. Reads the store and the output folder, writes nowhere.
+pub fn plan(project: &Project, kernels: &Kernels, store: Option<&Store>, compiler: &dyn Compiler) -> Plan {
+    let last = store.map(|store| LastRun::read(store, &project.file.path)).unwrap_or_default();
+    let mut making = making::Making::new(project, store, last);
     for index in &kernels.unresolved {
         let (request, place) = &project.requests[*index];
-        let reason = format!(
-            "{} has no answer to it; its kernels follow when they are known",
-            project.lock_path.display()
-        );
-        actions.push(action(Phase::Resolve, shown(request), vec![place.clone()], Some(reason)));
+        let lock = project.lock_path.display();
+        making.add(Action {
+            inputs: vec![place.clone()],
+            ..action(
+                Phase::Resolve,
+                shown(request),
+                Runs::Yes,
+                format!("{lock} has no answer to it; its kernels follow when they are known"),
+            )
+        });
     }
-    let arches: BTreeSet<Arch> = kernels.chosen.keys().map(|id| id.arch()).collect();
-    actions.extend(arches.iter().map(|arch| compile(project, *arch)));
+    let mut arches: BTreeMap<Arch, Vec<&KernelId>> = BTreeMap::new();
+    for id in kernels.chosen.keys() {
+        arches.entry(id.arch()).or_default().push(id);
+    }
+    for arch in arches.keys() {
+        making.compile(*arch, compiler);
+    }
     for (chosen, _) in kernels.chosen.values() {
-        let held = store.map_or(Held::Nothing, |store| content::held(store, chosen));
-        actions.push(fetch(chosen, held));
-        actions.push(extract(chosen, held));
-        if project.file.steps.minimize {
-            let inputs = vec![format!("{} BTF", chosen.id), format!("programs for {}", chosen.id.arch())];
-            actions.push(action(
-                Phase::Minimize,
-                chosen.id.to_string(),
-                inputs,
-                Some("made in every run".into()),
-            ));
-        }
+        making.kernel(chosen);
     }
-    if project.file.steps.package.is_some() {
-        actions.extend(arches.iter().map(|arch| package(project, kernels, *arch)));
-    }
-    if project.file.steps.verify.is_some() {
-        actions.extend(kernels.chosen.values().map(|(chosen, _)| verify(project, chosen)));
-    }
-    Plan { name: project.file.name.clone(), actions }
+    making.packages();
+    making.verifications();
+    Plan { name: project.file.name.clone(), actions: making.finish() }
 }
 
-/// An action that runs because of `why`.
-fn action(phase: Phase, subject: String, inputs: Vec<String>, why: Option<String>) -> Action {
-    Action {
-        phase,
-        subject,
-        inputs,
-        runs: why.is_some(),
-        reason: why.unwrap_or_else(|| "in the store".to_owned()),
-    }
-}
-
-fn compile(project: &Project, arch: Arch) -> Action {
-    let inputs: Vec<String> = project.programs.iter().map(|file| file.path.display().to_string()).collect();
-    let sources = project.programs.iter().filter(|file| file.kind == ProgramKind::Source).count();
-    let reason = match sources {
-        0 => "objects are opened in every run".to_owned(),
-        _ => format!("{sources} sources, compiled in every run"),
-    };
-    action(Phase::Compile, format!("programs for {arch}"), inputs, Some(reason))
-}
-
-fn fetch(chosen: &Chosen, held: Held) -> Action {
-    let inputs = chosen.source.packages.iter().map(|package| package.file.clone()).collect();
-    let size: u64 = chosen.source.packages.iter().map(|package| package.size).sum();
-    let why = match &chosen.why {
-        Why::Locked => "locked".to_owned(),
-        Why::New => "not in the lock yet".to_owned(),
-        Why::Replaces(lost) => format!("in place of {lost}"),
-    };
-    let reason =
-        (held == Held::Nothing).then(|| format!("{why}, not in the store ({:.1} MB)", size as f64 / 1e6));
-    action(Phase::Fetch, chosen.id.to_string(), inputs, reason)
-}
-
-fn extract(chosen: &Chosen, held: Held) -> Action {
-    let inputs = chosen.source.packages.iter().map(|package| package.file.clone()).collect();
-    let reason = (held != Held::Extracted).then(|| "BTF and boot image are not in the store".to_owned());
-    action(Phase::Extract, chosen.id.to_string(), inputs, reason)
-}
-
-fn package(project: &Project, kernels: &Kernels, arch: Arch) -> Action {
-    let ids = kernels.chosen.keys().filter(|id| id.arch() == arch);
-    let inputs = ids.map(|id| format!("{id} minimized")).collect();
-    let subject = format!("{}/{}-{arch}.tar.zst", project.dist.display(), project.file.name);
-    action(Phase::Package, subject, inputs, Some("made in every run".to_owned()))
-}
-
-fn verify(project: &Project, chosen: &Chosen) -> Action {
-    let arch = chosen.id.arch();
-    let inputs = vec![format!("{}-{arch}.tar.zst", project.file.name), format!("{} boot image", chosen.id)];
-    let reason = match verifying::why_not_booted(arch) {
-        None => "booted, compared in the machine and on the host".to_owned(),
-        Some(why) => format!("compared on the host only: {why}"),
-    };
-    action(Phase::Verify, chosen.id.to_string(), inputs, Some(reason))
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        let runs = self.actions.iter().filter(|action| action.runs).count();
-        writeln!(out, "{}: {} actions, {runs} to run", self.name, self.actions.len())?;
-        let wide =
-            self.actions.iter().map(|action| action.subject.chars().count()).max().unwrap_or(0).min(64);
-        for Action { phase, subject, inputs, runs, reason } in &self.actions {
-            let verb = if *runs { "run " } else { "keep" };
-            writeln!(out, "  {verb} {phase:<8} {subject:<wide$}  {reason}")?;
-            if let Some(inputs) = shown_inputs(inputs) {
-                writeln!(out, "                reads {inputs}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A few of them by name.
-fn shown_inputs(inputs: &[String]) -> Option<String> {
-    const MOST: usize = 3;
-    let named = inputs.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
-    match inputs.len() {
-        0 => None,
-        few if few <= MOST => Some(named),
-        many => Some(format!("{named} and {} more", many - MOST)),
-    }
+/// An action that reads nothing so far.
+fn action(phase: Phase, subject: impl Into<String>, runs: Runs, reason: impl Into<String>) -> Action {
+    let (subject, reason) = (subject.into(), reason.into());
+    Action { phase, subject, inputs: Vec::new(), needs: Vec::new(), runs, reason, key: None }
 }

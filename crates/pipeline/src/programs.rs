@@ -1,11 +1,13 @@
 //! Which BPF programs: files found, compiled or cut out of executables, opened, and named so that no two are alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use kernels::{Arch, Digest};
+use kernels::{Arch, Digest, Store};
 use relo_core::BpfObject;
 
+use crate::compiling::{self, Compiler, Object};
 use crate::file::{PipelineFile, ProgramPattern};
 use crate::glob::Glob;
 use crate::problem::{Invalid, Problem};
@@ -20,6 +22,8 @@ pub struct ProgramFile {
     pub path: PathBuf,
     /// What it is.
     pub kind: ProgramKind,
+    /// The sets of programs that it belongs to.
+    pub sets: BTreeSet<String>,
 }
 
 /// What a file is, by its name.
@@ -44,6 +48,8 @@ pub struct Program {
     pub sha256: Digest,
     /// The same, parsed.
     pub object: BpfObject,
+    /// The sets of programs that it belongs to.
+    pub sets: BTreeSet<String>,
 }
 
 /// A file or object that can't be used, and why.
@@ -58,14 +64,13 @@ pub struct Unusable {
 /// Finds the files of all patterns, sorted; a pattern without a file is an error of the pipeline.
 pub fn find(file: &PipelineFile) -> Result<Vec<ProgramFile>, Invalid> {
     let root = file.root();
-    let mut found = Vec::new();
+    let mut found: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
     for pattern in &file.programs {
-        let paths = matching(pattern, &root).map_err(|problem| file.invalid(problem))?;
-        found.extend(paths.into_iter().map(|path| ProgramFile { kind: kind_of(&path), path }));
+        for path in matching(pattern, &root).map_err(|problem| file.invalid(problem))? {
+            found.entry(path).or_default().insert(pattern.set.clone());
+        }
     }
-    found.sort();
-    found.dedup();
-    Ok(found)
+    Ok(found.into_iter().map(|(path, sets)| ProgramFile { kind: kind_of(&path), path, sets }).collect())
 }
 
 fn matching(pattern: &ProgramPattern, root: &Path) -> Result<Vec<PathBuf>, Problem> {
@@ -109,40 +114,135 @@ fn kind_of(path: &Path) -> ProgramKind {
     }
 }
 
-/// A C compiler for BPF, or what stands for it in tests; the error is for people.
-pub type Compile<'a> = dyn Fn(&Path, Arch) -> Result<Vec<u8>, String> + Sync + 'a;
+/// Where objects come from.
+#[derive(Clone, Copy)]
+pub struct Making<'a> {
+    /// What was compiled before.
+    pub store: Option<&'a Store>,
+    /// What compiles.
+    pub compiler: &'a dyn Compiler,
+    /// Hears of each file that is about to be compiled, and of warnings.
+    pub told: &'a (dyn Fn(Told<'_>) + Sync),
+}
+
+/// What is told of a source.
+#[derive(Debug, Clone, Copy)]
+pub enum Told<'a> {
+    /// It is compiled now.
+    Compiles(&'a Path),
+    /// The compiler says something of it.
+    Warns(&'a Path, &'a str),
+}
+
+/// The programs of an architecture.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// Sorted by name.
+    pub programs: Vec<Arc<Program>>,
+    /// What can't be used, with the sets that it would belong to.
+    pub unusable: Vec<(Unusable, BTreeSet<String>)>,
+    /// How many sources had to be compiled.
+    pub compiled: usize,
+}
 
 /// Opens all files for an architecture. What can't be used is reported and costs the others nothing.
-pub fn open(files: &[ProgramFile], arch: Arch, compile: &Compile<'_>) -> (Vec<Program>, Vec<Unusable>) {
-    let mut found: Vec<(String, PathBuf, Vec<u8>)> = Vec::new();
-    let mut unusable = Vec::new();
-    for ProgramFile { path, kind } in files {
-        let objects = match kind {
-            ProgramKind::Source => compile(path, arch).map(|elf| vec![(stem(path), elf)]),
+pub fn open(files: &[ProgramFile], arch: Arch, making: Making<'_>) -> Opened {
+    let mut found: Vec<(String, &ProgramFile, Vec<u8>)> = Vec::new();
+    let mut opened = Opened::default();
+    for file in files {
+        let path = &file.path;
+        let objects = match file.kind {
+            ProgramKind::Source => {
+                making.object(path, arch, &mut opened.compiled).map(|elf| vec![(stem(path), elf)])
+            }
             ProgramKind::Object => read(path).map(|elf| vec![(stem(path), elf)]),
             ProgramKind::Executable => read(path).and_then(|bytes| embedded(path, &bytes, arch)),
         };
         match objects {
-            Ok(objects) => found.extend(objects.into_iter().map(|(name, elf)| (name, path.clone(), elf))),
-            Err(reason) => unusable.push(Unusable { what: path.display().to_string(), reason }),
-        }
-    }
-    let names =
-        distinct(&found.iter().map(|(name, path, _)| (name.as_str(), path.as_path())).collect::<Vec<_>>());
-    let mut programs = Vec::new();
-    for ((_, path, elf), name) in found.into_iter().zip(names) {
-        match BpfObject::parse(name.as_str(), &elf) {
-            Ok(object) => programs.push(Program { name, sha256: Digest::of(&elf), elf, object }),
-            Err(error) => {
-                unusable.push(Unusable {
-                    what: format!("{} ({name})", path.display()),
-                    reason: error.to_string(),
-                });
+            Ok(objects) => found.extend(objects.into_iter().map(|(name, elf)| (name, file, elf))),
+            Err(reason) => {
+                opened
+                    .unusable
+                    .push((Unusable { what: path.display().to_string(), reason }, file.sets.clone()));
             }
         }
     }
-    programs.sort_by(|a, b| a.name.cmp(&b.name));
-    (programs, unusable)
+    parse_all(found, &mut opened);
+    opened
+}
+
+fn parse_all(found: Vec<(String, &ProgramFile, Vec<u8>)>, opened: &mut Opened) {
+    let named: Vec<(&str, &Path)> =
+        found.iter().map(|(name, file, _)| (name.as_str(), file.path.as_path())).collect();
+    let names = distinct(&named);
+    for ((_, file, elf), name) in found.into_iter().zip(names) {
+        let sets = file.sets.clone();
+        match BpfObject::parse(name.as_str(), &elf) {
+            Ok(object) => {
+                let sha256 = Digest::of(&elf);
+                opened.programs.push(Arc::new(Program { name, sha256, elf, object, sets }));
+            }
+            Err(error) => {
+                let what = format!("{} ({name})", file.path.display());
+                opened.unusable.push((Unusable { what, reason: error.to_string() }, sets));
+            }
+        }
+    }
+    opened.programs.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+impl Making<'_> {
+    /// The object of a source: as it was compiled before, or compiled now.
+    fn object(&self, source: &Path, arch: Arch, compiled: &mut usize) -> Result<Vec<u8>, String> {
+        let identity = self.compiler.identity()?;
+        let before = self.store.and_then(|store| compiling::find(store, source, arch, &identity));
+        let is_new = before.is_none();
+        let object: Object = match before {
+            Some(object) => object,
+            None => {
+                (self.told)(Told::Compiles(source));
+                *compiled += 1;
+                self.compiler.compile(source, arch)?
+            }
+        };
+        if !object.warnings.trim().is_empty() {
+            (self.told)(Told::Warns(source, object.warnings.trim_end()));
+        }
+        if let Some(store) = self.store.filter(|_| is_new) {
+            compiling::keep(store, source, arch, &identity, &object);
+        }
+        Ok(object.bytes)
+    }
+}
+
+/// What a plan can say of the programs of an architecture: those that are there, and the sources that must be compiled.
+pub fn look(
+    files: &[ProgramFile],
+    arch: Arch,
+    store: Option<&Store>,
+    compiler: &dyn Compiler,
+) -> (Opened, Vec<PathBuf>) {
+    let missing = |file: &&ProgramFile| {
+        let find = |store| compiling::find(store, &file.path, arch, &compiler.identity().ok()?);
+        file.kind == ProgramKind::Source && store.and_then(find).is_none()
+    };
+    let missing: Vec<PathBuf> = files.iter().filter(missing).map(|file| file.path.clone()).collect();
+    let there: Vec<ProgramFile> =
+        files.iter().filter(|file| !missing.contains(&file.path)).cloned().collect();
+    (open(&there, arch, Making { store, compiler: &Kept(compiler), told: &|_| () }), missing)
+}
+
+/// A compiler that has an identity, and compiles nothing.
+struct Kept<'a>(&'a dyn Compiler);
+
+impl Compiler for Kept<'_> {
+    fn identity(&self) -> Result<String, String> {
+        self.0.identity()
+    }
+
+    fn compile(&self, source: &Path, _: Arch) -> Result<Object, String> {
+        Err(format!("{} changes while it is looked at", source.display()))
+    }
 }
 
 /// The name without what says how it is stored: `opens` of `opens.bpf.c`, `opens.bpf.o` and `opens`.
@@ -259,7 +359,7 @@ mod tests {
         let put = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
             std::fs::write(&path, bytes).unwrap();
-            ProgramFile { kind: kind_of(&path), path }
+            ProgramFile { kind: kind_of(&path), path, sets: BTreeSet::new() }
         };
         let elf = |machine: u8| {
             let mut bytes = b"\x7fELF\x02\x01".to_vec();
@@ -274,9 +374,10 @@ mod tests {
             put("d", &elf(62)),
             put("e", &elf(183)),
         ];
-        let (programs, unusable) = open(&files, Arch::X86_64, &|_, _| Err("clang: no".to_owned()));
-        assert!(programs.is_empty());
-        let reasons: Vec<&str> = unusable.iter().map(|bad| bad.reason.as_str()).collect();
+        let compiler = |_: &Path, _: Arch| Err("clang: no".to_owned());
+        let opened = open(&files, Arch::X86_64, Making { store: None, compiler: &compiler, told: &|_| () });
+        assert!(opened.programs.is_empty());
+        let reasons: Vec<&str> = opened.unusable.iter().map(|(bad, _)| bad.reason.as_str()).collect();
         assert_eq!(reasons.len(), 4, "{reasons:?}");
         assert_eq!(reasons[0], "clang: no");
         assert!(reasons[1].starts_with("neither a BPF source"), "{reasons:?}");

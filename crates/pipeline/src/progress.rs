@@ -9,9 +9,15 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::events::{End, Event, Level, Listener, Phase};
+use crate::stop::Stop;
 
 /// Silence longer than this makes people think that a run hangs.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How often bars are drawn.
+const TICK: Duration = Duration::from_millis(120);
+/// What stands there after the first Ctrl-C.
+const STOPPING: &str = "stopping when what is under way ends; Ctrl-C again: now";
 
 /// A view of the events, on stderr.
 pub enum View {
@@ -23,12 +29,12 @@ pub enum View {
 
 impl View {
     /// Bars where stderr is a terminal that can move its cursor, lines elsewhere; at most `jobs` + 1 bars.
-    pub fn choose(jobs: usize) -> View {
+    pub fn choose(jobs: usize, stop: &Stop) -> View {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if std::io::stderr().is_terminal() && !dumb {
-            View::Bars(Bars::new(ProgressDrawTarget::stderr(), jobs))
+            View::Bars(Bars::new(ProgressDrawTarget::stderr(), jobs, stop.clone()))
         } else {
-            View::Lines(Lines::new(Box::new(std::io::stderr()), HEARTBEAT))
+            View::Lines(Lines::new(Box::new(std::io::stderr()), HEARTBEAT, stop.clone()))
         }
     }
 }
@@ -64,10 +70,16 @@ struct Shown {
 
 impl Bars {
     /// Draws on `target`.
-    pub fn new(target: ProgressDrawTarget, jobs: usize) -> Bars {
+    pub fn new(target: ProgressDrawTarget, jobs: usize, stop: Stop) -> Bars {
         let multi = MultiProgress::with_draw_target(target);
         let total = multi.add(ProgressBar::new(0));
-        total.set_style(style("[{elapsed_precise}] {bar:24} {pos}/{len} actions"));
+        let status = move |_: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+            // A view that can't be drawn ends no run.
+            let _ = out.write_str(if stop.is_told() { STOPPING } else { "actions" });
+        };
+        let whole = style("[{elapsed_precise}] {pos}/{len} {status} {wide_bar}");
+        total.set_style(whole.with_key("status", status));
+        total.enable_steady_tick(TICK);
         Bars { multi, total, jobs: jobs.max(1), state: Mutex::default() }
     }
 
@@ -77,9 +89,9 @@ impl Bars {
         let under_way = state.values().filter(|shown| shown.bar.is_some()).count();
         let bar = (under_way < self.jobs).then(|| {
             let bar = self.multi.add(ProgressBar::new_spinner());
-            bar.set_style(style("  {spinner} {prefix} {wide_msg}"));
-            bar.set_prefix(title.clone());
-            bar.enable_steady_tick(Duration::from_millis(120));
+            bar.set_style(style("  {spinner} {wide_msg}"));
+            bar.set_message(title.clone());
+            bar.enable_steady_tick(TICK);
             bar
         });
         state.insert(task, Shown { title, bar });
@@ -93,12 +105,17 @@ impl Bars {
             bar.finish_and_clear();
             self.multi.remove(&bar);
         }
+        self.count();
+        if let End::Failed(reason) = end {
+            self.say(&format!("{title}: failed: {reason}"));
+        }
+    }
+
+    /// One action less to do.
+    fn count(&self) {
         self.total.inc(1);
         if self.total.position() > self.total.length().unwrap_or(0) {
             self.total.set_length(self.total.position());
-        }
-        if let End::Failed(reason) = end {
-            self.say(&format!("{title}: failed: {reason}"));
         }
     }
 
@@ -114,10 +131,12 @@ impl Listener for Bars {
             Event::Planned { actions } => self.total.set_length(actions),
             Event::Began { task, phase, subject } => self.begin(task, phase, &subject),
             Event::Moved { task, done, total, message } => {
-                if let Some(bar) = locked(&self.state).get(&task).and_then(|shown| shown.bar.as_ref()) {
-                    bar.set_message(moved(done, total, &message));
+                // One text, so that a narrow terminal cuts it and never wraps it.
+                if let Some(Shown { title, bar: Some(bar) }) = locked(&self.state).get(&task) {
+                    bar.set_message(format!("{title} {}", moved(done, total, &message)));
                 }
             }
+            Event::Kept { .. } => self.count(),
             Event::Ended { task, end } => self.end(task, &end),
             Event::Note { level, text } => self.say(&note(level, &text)),
         }
@@ -158,13 +177,15 @@ struct Running {
 
 impl Lines {
     /// Prints to `out`; with nothing printed for `heartbeat`, says what is under way.
-    pub fn new(out: Box<dyn Write + Send>, heartbeat: Duration) -> Lines {
+    pub fn new(out: Box<dyn Write + Send>, heartbeat: Duration, told: Stop) -> Lines {
         let start = Instant::now();
         let state = State { out, tasks: BTreeMap::new(), last: start, stopped: false };
         let shared = Arc::new(Shared { start, state: Mutex::new(state), stop: Condvar::new() });
         let beating = Arc::clone(&shared);
-        let heart =
-            std::thread::Builder::new().name("heartbeat".into()).spawn(move || beating.beat(heartbeat)).ok();
+        let heart = std::thread::Builder::new()
+            .name("heartbeat".into())
+            .spawn(move || beating.beat(heartbeat, &told))
+            .ok();
         Lines { shared, heart }
     }
 }
@@ -180,15 +201,21 @@ impl Drop for Lines {
 }
 
 impl Shared {
-    fn beat(&self, every: Duration) {
+    fn beat(&self, every: Duration, told: &Stop) {
         let mut state = locked(&self.state);
+        let mut said = false;
         while !state.stopped {
+            if told.is_told() && !said {
+                said = true;
+                self.print(&mut state, STOPPING);
+            }
             let wait = every.saturating_sub(state.last.elapsed());
             if wait.is_zero() {
                 let text = state.under_way();
                 self.print(&mut state, &text);
                 continue;
             }
+            let wait = wait.min(TICK);
             state = self.stop.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -229,7 +256,7 @@ impl Listener for Lines {
     fn hear(&self, event: Event) {
         let mut state = locked(&self.shared.state);
         match event {
-            Event::Planned { .. } => {}
+            Event::Planned { .. } | Event::Kept { .. } => {}
             Event::Began { task, phase, subject } => {
                 let running = Running {
                     title: format!("{phase:<8} {subject}"),
@@ -312,7 +339,7 @@ mod tests {
     #[test]
     fn lines_tell_ends_and_notes() {
         let page = Page::default();
-        let lines = Lines::new(Box::new(page.clone()), Duration::from_secs(600));
+        let lines = Lines::new(Box::new(page.clone()), Duration::from_secs(600), Stop::default());
         let events = Events::new(&lines);
         events.begin(Phase::Extract, "debian/12").kept("in the store");
         events.begin(Phase::Fetch, "debian/13").failed("gone");
@@ -325,7 +352,7 @@ mod tests {
     #[test]
     fn silence_is_broken() {
         let page = Page::default();
-        let lines = Lines::new(Box::new(page.clone()), Duration::from_millis(1));
+        let lines = Lines::new(Box::new(page.clone()), Duration::from_millis(1), Stop::default());
         let events = Events::new(&lines);
         let task = events.begin(Phase::Verify, "debian/12");
         task.moved(1, Some(4), "objects");
@@ -337,7 +364,7 @@ mod tests {
 
     #[test]
     fn bars_stay_few() {
-        let bars = Bars::new(ProgressDrawTarget::hidden(), 2);
+        let bars = Bars::new(ProgressDrawTarget::hidden(), 2, Stop::default());
         let events = Events::new(&bars);
         let tasks: Vec<_> = (0..5).map(|n| events.begin(Phase::Fetch, n.to_string())).collect();
         let shown = || locked(&bars.state).values().filter(|shown| shown.bar.is_some()).count();

@@ -13,8 +13,10 @@ use crate::events::{Events, Phase};
 use crate::file::{Given, KernelSource, PipelineFile};
 use crate::locking::{self, Chosen, Request};
 use crate::outcome::Error;
-use crate::problem::{Problem, Problems};
+use crate::patience::Patience;
+use crate::problem::{At, Invalid, Problem, Problems, Text};
 use crate::programs::{self, ProgramFile};
+use crate::selection::Selection;
 use crate::sources::{SourceError, Sources};
 
 /// What the command line says.
@@ -34,6 +36,16 @@ pub struct Options {
     pub locked: bool,
     /// Open no connection.
     pub offline: bool,
+    /// Which kernels to work on, all without one: `debian/*`.
+    pub select: Vec<String>,
+    /// The last step to do, all without it.
+    pub until: Option<String>,
+    /// Begin nothing new after the first failure.
+    pub fail_fast: bool,
+    /// Make everything again, whatever the store has; packages that were fetched stay.
+    pub rerun: bool,
+    /// When to try again, and when to stop.
+    pub patience: Patience,
     /// What the pipeline's profiles, inputs and variables are.
     pub given: Given,
     /// Verify on the host only: boot nothing.
@@ -75,6 +87,8 @@ pub struct Project {
     pub programs: Vec<ProgramFile>,
     /// What the sources that count are asked, in the file's order, and where.
     pub requests: Vec<(Request, String)>,
+    /// Which kernels to work on.
+    pub select: Vec<Selection>,
 }
 
 /// Which kernels to work on.
@@ -86,12 +100,16 @@ pub struct Kernels {
     pub unresolved: Vec<usize>,
     /// Kernels that a second source has, with other files: the first one's are worked on.
     pub twice: Vec<Chosen>,
+    /// How many kernels `--select` leaves out.
+    pub left_out: usize,
 }
 
 impl Project {
     /// Reads the pipeline file and its lock, and finds its programs.
     pub fn load(options: &Options) -> Result<Project, Error> {
-        let file = PipelineFile::read(&options.file, &options.given)?;
+        let mut file = PipelineFile::read(&options.file, &options.given)?;
+        options.until.iter().for_each(|step| file.steps.end_with(step));
+        let select = selections(options)?;
         let root = file.root();
         let lock_path = options.lock.clone().unwrap_or_else(|| plain(root.join("kernels.lock")));
         let lock = match Lock::read(&lock_path) {
@@ -104,9 +122,13 @@ impl Project {
             return Err(Error::NoSource(options.file.clone()));
         }
         let programs = programs::find(&file)?;
-        let dist = options.dist.clone().unwrap_or_else(|| plain(root.join("dist")));
+        let mut dist = options.dist.clone().unwrap_or_else(|| plain(root.join("dist")));
+        if !select.is_empty() {
+            // A part is never taken for the release.
+            dist.push("selected");
+        }
         let given = options.given.clone();
-        Ok(Project { file, given, lock_path, lock, dist, programs, requests })
+        Ok(Project { file, given, lock_path, lock, dist, programs, requests, select })
     }
 
     /// All requests of the file, also those whose `when:` doesn't hold now, and those of every profile alone.
@@ -133,6 +155,41 @@ impl Project {
         kernels
     }
 
+    /// Only the kernels that are asked for; a selection that selects nothing is an error.
+    pub fn selected(&self, mut kernels: Kernels) -> Result<Kernels, Error> {
+        if self.select.is_empty() {
+            return Ok(kernels);
+        }
+        let all = kernels.chosen.len();
+        let ids: Vec<KernelId> = kernels.chosen.keys().cloned().collect();
+        let nothing = self.select.iter().filter_map(|one| {
+            Some((one, one.nothing(At::START, ids.iter()).filter(|_| kernels.unresolved.is_empty())?))
+        });
+        let mut problems = Problems::default();
+        let mut texts = Vec::new();
+        for (number, (one, problem)) in nothing.enumerate() {
+            texts.push(Text { name: format!("--select {one}"), text: String::new(), included: None });
+            problems.add(Problem { at: At { text: number as u16, ..At::START }, ..problem });
+        }
+        problems.into_result(&texts)?;
+        kernels.chosen.retain(|id, _| self.select.iter().any(|one| one.matches(id)));
+        kernels.left_out = all - kernels.chosen.len();
+        Ok(kernels)
+    }
+
+    /// The problem when a package's `kernels:` have none of those that there are.
+    pub fn check_packages(&self, kernels: &Kernels) -> Result<(), Error> {
+        let mut problems = Problems::default();
+        let ids: Vec<&KernelId> = kernels.chosen.keys().collect();
+        let complete = kernels.unresolved.is_empty() && kernels.left_out == 0 && !ids.is_empty();
+        for (at, selection) in self.file.packages.iter().flat_map(|package| &package.kernels) {
+            if let Some(problem) = selection.nothing(*at, ids.iter().copied()).filter(|_| complete) {
+                problems.add(problem);
+            }
+        }
+        Ok(problems.into_result(&self.file.texts)?)
+    }
+
     /// The kernels that the lock has, and those that the sources name where it has none.
     pub fn resolve_missing(
         &self,
@@ -152,7 +209,7 @@ impl Project {
             }
             let name = self.lock_path.display();
             events.info(format!("{name} doesn't have the kernels for {}: asking", shown(request)));
-            let answer = self.ask(index, sources, work, events)?;
+            let answer = self.ask(index, sources, work, events, &options.patience)?;
             let chosen = locking::answered(&self.lock, request, &answer)
                 .map_err(|error| Error::BadAnswer { plugin: request.plugin.clone(), error })?;
             kernels.add(chosen, index);
@@ -163,13 +220,14 @@ impl Project {
     /// The kernels that the sources name now, whatever the lock has.
     pub fn resolve_all(
         &self,
+        options: &Options,
         sources: &dyn Sources,
         work: &Path,
         events: Events<'_>,
     ) -> Result<Kernels, Error> {
         let mut kernels = Kernels::default();
         for (index, (request, _)) in self.requests.iter().enumerate() {
-            let answer = self.ask(index, sources, work, events)?;
+            let answer = self.ask(index, sources, work, events, &options.patience)?;
             let chosen = locking::refreshed(&self.lock, request, &answer)
                 .map_err(|error| Error::BadAnswer { plugin: request.plugin.clone(), error })?;
             kernels.add(chosen, index);
@@ -184,6 +242,7 @@ impl Project {
         sources: &dyn Sources,
         work: &Path,
         events: Events<'_>,
+        patience: &Patience,
     ) -> Result<Vec<SourceKernel>, Error> {
         let (request, place) = &self.requests[index];
         let task = events.begin(Phase::Resolve, shown(request));
@@ -191,7 +250,8 @@ impl Project {
             .prefix("resolve-")
             .tempdir_in(work)
             .map_err(|error| Error::Output { path: work.to_owned(), error })?;
-        let answer = sources.resolve(&request.plugin, &request.with, folder.path(), &task);
+        let ask = || sources.resolve(&request.plugin, &request.with, folder.path(), &task);
+        let answer = patience.ask(&shown(request), events, ask);
         let answer = task.finish(answer, |kernels| format!("{} kernels", kernels.len()));
         answer.map_err(|error| self.source_error(index, place, error))
     }
@@ -291,6 +351,17 @@ fn unknown(source: &KernelSource, error: &SourceError, sources: &dyn Sources) ->
         return problem;
     }
     problem.did_you_mean(&source.uses, known.iter().map(String::as_str))
+}
+
+fn selections(options: &Options) -> Result<Vec<Selection>, Error> {
+    let mut selections = Vec::new();
+    for pattern in &options.select {
+        selections.push(Selection::new(pattern).map_err(|reason| Invalid {
+            texts: vec![Text { name: format!("--select {pattern}"), text: String::new(), included: None }],
+            problems: vec![Problem::new(At::START, reason).help("write it as debian/* or */*/arm64")],
+        })?);
+    }
+    Ok(selections)
 }
 
 fn request(source: &KernelSource) -> Request {

@@ -12,7 +12,7 @@ use crate::lock_changes::{Change, changes};
 use crate::locking::{self, Chosen, Request, Why};
 use crate::outcome::{Code, Error, Failure};
 use crate::project::{Kernels, Options, Project, shown};
-use crate::works::{Tools, Worked, Works};
+use crate::works::{Goal, Ready, Tools, Worked, Works};
 
 /// The lock after work on kernels, and what changed in it.
 pub(crate) fn relock(project: &Project, done: &[Worked]) -> Result<(Lock, Vec<Change>), Failure> {
@@ -23,7 +23,8 @@ pub(crate) fn relock(project: &Project, done: &[Worked]) -> Result<(Lock, Vec<Ch
         let kernels: Result<Vec<LockedKernel>, Option<Failure>> = own
             .into_iter()
             .map(|worked| match &worked.result {
-                Ok((content, _)) => locked_kernel(worked, content).map_err(Some),
+                Ok(Ready { content: Some(content), .. }) => locked_kernel(worked, content).map_err(Some),
+                Ok(Ready { content: None, .. }) => kept_lock(worked).ok_or(None),
                 Err(_) => kept_lock(worked).ok_or(None),
             })
             .collect();
@@ -78,14 +79,25 @@ pub(crate) fn write_lock(
     Ok(())
 }
 
-/// Writes into the lock what had to be resolved.
+/// Writes into the lock what had to be resolved; `known` is how many kernels there are, selected or not.
 pub(crate) fn keep(
     project: &Project,
     options: &Options,
     done: &[Worked],
+    known: usize,
     events: Events<'_>,
 ) -> Result<(), Error> {
     if options.locked {
+        return Ok(());
+    }
+    if done.len() < known {
+        let is_new = done.iter().any(|worked| worked.chosen.why != Why::Locked);
+        if is_new {
+            let lock = project.lock_path.display();
+            events.warn(format!(
+                "{lock} is not written, since not all kernels were worked on; \"btfpipe lock\" writes it"
+            ));
+        }
         return Ok(());
     }
     match relock(project, done) {
@@ -148,13 +160,21 @@ pub(crate) fn update(
     tools.events.plan(kernels.chosen.len() as u64 * 2);
     let works = Works::new(&project, options, tools, &store, &work, &kernels);
     let twice = kernels.twice.clone();
-    let done = works.all(kernels, false);
+    let done = works.all(kernels, Goal::Content);
     let (next, changes) = relock(&project, &done).map_err(internal)?;
     write_lock(&project, &next, &changes, tools.events)?;
-    let supply = Supply { store: &store, sources: tools.sources, work: &work, offline: options.offline };
+    let supply = Supply {
+        store: &store,
+        sources: tools.sources,
+        work: &work,
+        offline: options.offline,
+        patience: &options.patience,
+    };
     let mut failures: Vec<(KernelId, Failure)> = twice
         .iter()
-        .filter_map(|other| Some((other.id.clone(), compare(supply, &done, other, tools.events).err()?)))
+        .filter_map(|other| {
+            Some((other.id.clone(), compare(supply, &works, &done, other, tools.events).err()?))
+        })
         .collect();
     failures.extend(done.into_iter().filter_map(|worked| Some((worked.chosen.id, worked.result.err()?))));
     Ok(Relocked { path: project.lock_path, changes, kernels: next.kernels.len(), failures })
@@ -173,7 +193,7 @@ fn resolve(
         let (lock, request, place) = (project.lock_path.clone(), shown(request), place.clone());
         return Err(Error::Offline { lock, request, place });
     }
-    let mut kernels = project.resolve_all(tools.sources, work, tools.events)?;
+    let mut kernels = project.resolve_all(options, tools.sources, work, tools.events)?;
     let Some(pattern) = pattern else { return Ok(kernels) };
     let locked = project.locked_kernels();
     let asked = |id: &KernelId| pattern.matches(&id.to_string());
@@ -196,12 +216,18 @@ fn resolve(
 }
 
 /// Two sources have a kernel of this name: their BTFs have to be of one kernel.
-fn compare(supply: Supply<'_>, done: &[Worked], other: &Chosen, events: Events<'_>) -> Result<(), Failure> {
-    let Some(Worked { chosen, result: Ok((content, _)), .. }) =
-        done.iter().find(|worked| worked.chosen.id == other.id)
-    else {
+fn compare(
+    supply: Supply<'_>,
+    works: &Works<'_>,
+    done: &[Worked],
+    other: &Chosen,
+    events: Events<'_>,
+) -> Result<(), Failure> {
+    let same = done.iter().find(|worked| worked.chosen.id == other.id);
+    let Some(worked) = same.filter(|worked| worked.result.is_ok()) else {
         return Ok(());
     };
+    let (chosen, content) = (&worked.chosen, works.content_of(worked)?);
     let second = match content::obtain(supply, other, events) {
         Ok(content) => content,
         Err(NoContent::Failed(failure)) => return Err(failure),

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bundle::PackageEntry;
 use kernels::{Arch, KernelId};
 
 use crate::engine::ProgramSet;
+use crate::made::Cells;
 use crate::outcome::{Code, Failure};
 use crate::summary::{Cell, Checked, KernelColumn, PackageLine, Row, State, Summary};
 use crate::verifying::Verified;
-use crate::works::Worked;
+use crate::works::{Worked, add_cells};
 
 /// The summary in the making.
 #[derive(Debug)]
@@ -27,7 +29,9 @@ struct Column {
     checked: Checked,
     failure: Option<String>,
     bytes: Option<(u64, u64)>,
-    cells: BTreeMap<(String, String), Cell>,
+    cells: Cells,
+    /// What machines said, of several packages the worst.
+    verdicts: Cells,
 }
 
 impl Report {
@@ -55,13 +59,18 @@ impl Report {
     }
 
     fn add(&mut self, worked: &Worked) {
-        let mut column = Column { checked: Checked::No, failure: None, bytes: None, cells: BTreeMap::new() };
+        let mut column = Column {
+            checked: Checked::No,
+            failure: None,
+            bytes: None,
+            cells: Cells::new(),
+            verdicts: Cells::new(),
+        };
         match &worked.result {
-            Ok((content, minimized)) => {
-                if let Some(minimized) = minimized {
-                    column.bytes = Some((content.btf.size, minimized.btf.len() as u64));
-                    column.cells = minimized.cells.clone();
-                }
+            Ok(ready) => {
+                let sizes = ready.made.iter().flatten().map(|made| made.btf.size);
+                column.bytes = sizes.max().map(|ours| (ready.known.btf.size, ours));
+                column.cells = ready.cells.clone();
             }
             Err(failure) => {
                 column.failure = Some(failure.message.clone());
@@ -78,12 +87,12 @@ impl Report {
     }
 
     /// A package was written.
-    pub fn package(&mut self, package: &bundle::Package) {
+    pub fn package(&mut self, package: &PackageEntry) {
         self.packages.push(PackageLine {
             file: package.file.clone(),
-            bytes: package.zst_size,
-            sha256: package.zst_sha256.to_string(),
-            kernels: package.index.kernels.len(),
+            bytes: package.zst.size,
+            sha256: package.zst.sha256.to_string(),
+            kernels: package.kernels.len(),
             blobs: package.blobs,
         });
     }
@@ -109,7 +118,8 @@ impl Report {
             return;
         };
         column.checked = verified.checked;
-        column.cells.extend(verified.cells);
+        add_cells(&mut column.verdicts, &verified.cells);
+        column.cells.extend(column.verdicts.clone());
         if let Some(reason) = verified.no_verdict {
             self.code = self.code.max(Code::Environment);
             column.cells.values_mut().for_each(|cell| *cell = Cell::of(State::NoVerdict));
@@ -155,6 +165,8 @@ impl Report {
 fn code_of(state: State) -> Code {
     match state {
         State::NoVerdict => Code::Environment,
+        // What failed before has a code of its own: trouble that may pass stays that.
+        State::Failed => Code::Ok,
         state if state.is_failure() => Code::Failed,
         _ => Code::Ok,
     }
@@ -174,7 +186,9 @@ mod tests {
             let cells = cells
                 .iter()
                 .map(|(program, state)| (("o".to_owned(), (*program).to_owned()), Cell::of(*state)));
-            let column = Column { checked: Checked::No, failure: None, bytes: None, cells: cells.collect() };
+            let cells = cells.collect();
+            let (checked, verdicts) = (Checked::No, Cells::new());
+            let column = Column { checked, failure: None, bytes: None, cells, verdicts };
             report.columns.insert(id.parse().unwrap(), column);
         }
         report

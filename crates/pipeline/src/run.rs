@@ -1,25 +1,22 @@
 //! Running a pipeline: kernels, then packages, then machines, then the summary.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 
-use bundle::{Bundle, Package};
-use kernels::Arch;
+use kernels::{Digest, Store};
 
-use crate::content::Content;
 use crate::dist::Dist;
-use crate::engine::Minimized;
-use crate::events::{Events, Phase};
+use crate::key::Key;
+use crate::ledger::{End, LastRun};
+use crate::machines::Machines;
 use crate::outcome::{Code, Error};
-use crate::packaging::{self, Packed};
-use crate::plan;
+use crate::packaging;
 use crate::project::{Options, Project};
+use crate::publishing::Publishing;
 use crate::relock;
 use crate::report::Report;
-use crate::summary::{self, Checked, Summary};
-use crate::verifying::{self, Booting, Subject, Verified};
-use crate::works::{Tools, Worked, Works};
+use crate::summary::{self, Summary};
+use crate::verifier::{self, Verifier};
+use crate::works::{Goal, Tools, Worked, Works};
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,20 +27,29 @@ pub struct Finished {
     pub code: Code,
     /// Where the packages are.
     pub dist: std::path::PathBuf,
+    /// What ran, and what was there.
+    pub actions: LastRun,
+    /// The records of each kernel, and package where there are several; the bytes are in the store.
+    pub records: BTreeMap<String, Digest>,
 }
 
 impl Finished {
     /// The run in one line.
     pub fn said(&self) -> String {
-        let Summary { packages, .. } = &self.summary;
         let what = match self.code {
             Code::Ok => "all is well",
             Code::Environment => "NOT VERIFIED: the machines did not run",
             Code::Transient => "something failed that may work when tried again",
             Code::Failed | Code::Usage | Code::Lock => "something FAILED",
             Code::Bug => "a BUG in btfpipe showed itself; please report it",
+            Code::Interrupted => "INTERRUPTED",
         };
-        format!("{what}; {} packages, summary.md and summary.json in {}", packages.len(), self.dist.display())
+        let packages = match self.summary.packages.len() {
+            1 => "1 package".to_owned(),
+            count => format!("{count} packages"),
+        };
+        let dist = self.dist.display();
+        format!("{what}; {}; {packages}, summary.md and summary.json in {dist}", self.actions.in_short())
     }
 }
 
@@ -53,210 +59,115 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     let project = Project::load(options)?;
     let store = options.open_store()?;
     let dist = Dist::open(&project.dist, tools.events)?;
-    let steps = &project.file.steps;
     // Cleared by whoever opens the store next, should this run be killed.
     let work = store.root().join("tmp");
     let kernels = project.resolve_missing(options, tools.sources, &work, tools.events)?;
-    tools.events.plan(plan::plan(&project, &kernels, Some(&store)).actions.len() as u64);
-    let lacks = steps.verify.as_ref().filter(|_| !options.no_vm).and_then(|_| verifying::lacks());
-    if let Some(lacks) = &lacks {
-        tools.events.warn(format!("no kernel will be booted: {lacks}"));
-    }
+    let known = kernels.chosen.len();
+    project.check_packages(&kernels)?;
+    let kernels = project.selected(kernels)?;
+    let verifier = verifier(&project, options, &store, tools);
+    let begun = kernels.chosen.len();
+    tools.events.plan(count(&project, begun));
     let works = Works::new(&project, options, tools, &store, &work, &kernels);
-    let done = works.all(kernels, steps.minimize);
-    relock::keep(&project, options, &done, tools.events)?;
+    let done = works.all(kernels, goal(&project, verifier.as_ref()));
+    relock::keep(&project, options, &done, known, tools.events)?;
     let mut report = Report::new(&project.file.name, &done, works.sets());
-    if let Some(step) = &steps.package {
-        let settings =
-            Settings { name: &project.file.name, level: step.level, epoch, threads: options.jobs() };
-        let bundles = make_packages(settings, &works, &dist, &done, tools.events, &mut report)?;
-        if let Some(verify) = &steps.verify {
+    let left = begun - done.len();
+    if left > 0 && !options.patience.stop.is_told() {
+        let text = format!(
+            "{left} kernels were not begun, since one failed and --fail-fast was given; no package was made"
+        );
+        report.note_failure(text, Code::Failed);
+    } else if let Some(step) = project.file.steps.package.as_ref().filter(|_| left == 0) {
+        let publishing =
+            Publishing { project: &project, works: &works, dist: &dist, events: tools.events, options };
+        let packages = publishing.make_all(&done, step.level, epoch, &mut report)?;
+        if let Some(verifier) = &verifier {
             let evidence = dist.folder().join("evidence");
-            let events = tools.events;
-            let booting = Booting {
-                settings: verify,
-                store: &store,
-                work: &work,
-                evidence: &evidence,
-                anew: options.boot_anew,
-                events,
-            };
-            let machines = Machines { booting, no_vm: options.no_vm, lacks, told: Mutex::default() };
-            machines.verify_all(&done, &bundles, &works, &mut report);
+            let machines = Machines::new(verifier, &store, &work, &works, &project, &evidence, tools.events);
+            machines.verify_all(&done, &packages, &options.patience.stop, &mut report)?;
         }
+    }
+    for worked in &done {
+        if let Err(failure) = &worked.result {
+            let (id, reason) = (worked.chosen.id.to_string(), Some(failure.message.clone()));
+            works.ledger().add("kernel", id, Key::of("kernel/1"), End::Failed, reason);
+        }
+    }
+    let records = records(&project, &works, &done);
+    let actions = works.into_ledger().finish();
+    actions.write(&store, &project.file.path)?;
+    if options.patience.stop.is_told() {
+        return Err(interrupted(&project, &actions, &done, left));
     }
     let (summary, code) = report.finish();
-    dist.write("summary.json", summary::to_json(&summary).as_bytes())?;
-    dist.write("summary.md", summary::to_markdown(&summary).as_bytes())?;
-    Ok(Finished { summary, code, dist: dist.folder().to_owned() })
+    dist.renew("summary.json", summary::to_json(&summary).as_bytes())?;
+    dist.renew("summary.md", summary::to_markdown(&summary).as_bytes())?;
+    dist.renew("junit.xml", summary::to_junit(&summary, &BTreeMap::new()).as_bytes())?;
+    Ok(Finished { summary, code, dist: dist.folder().to_owned(), actions, records })
 }
 
-/// What packages are made with.
-#[derive(Clone, Copy)]
-struct Settings<'a> {
-    name: &'a str,
-    level: i32,
-    epoch: u64,
-    threads: usize,
-}
-
-/// Makes and writes one package an architecture, and opens each from its file as a user would.
-fn make_packages(
-    settings: Settings<'_>,
-    works: &Works<'_>,
-    dist: &Dist,
-    done: &[Worked],
-    events: Events<'_>,
-    report: &mut Report,
-) -> Result<BTreeMap<Arch, Bundle>, Error> {
-    let mut packages: Vec<(Arch, Package)> = Vec::new();
-    for set in works.sets() {
-        let good: Vec<Packed<'_>> =
-            done.iter().filter_map(packed).filter(|one| one.id.arch() == set.arch).collect();
-        if good.is_empty() {
-            continue;
-        }
-        let task = events.begin(Phase::Package, format!("{}-{}.tar.zst", settings.name, set.arch));
-        let Settings { name, level, epoch, threads } = settings;
-        let package = packaging::package(name, level, epoch, &good, set, threads);
-        let package =
-            task.finish(package, |package| format!("{} kernels, {} bytes", good.len(), package.zst_size))?;
-        packages.push((set.arch, package));
+/// The verifier, when packages are verified; what it lacks is said once.
+fn verifier<'a>(
+    project: &'a Project,
+    options: &Options,
+    store: &Store,
+    tools: Tools<'_>,
+) -> Option<Verifier<'a>> {
+    let settings = project.file.steps.verify.as_ref()?;
+    verifier::remember_machine(store);
+    let verifier = Verifier::new(settings, Some(store), options.rerun || options.boot_anew, options.no_vm);
+    if let Some(lacks) = &verifier.lacks {
+        tools.events.warn(format!("no kernel will be booted: {lacks}"));
     }
-    publish(dist, &packages, report)
+    Some(verifier)
 }
 
-fn publish(
-    dist: &Dist,
-    packages: &[(Arch, Package)],
-    report: &mut Report,
-) -> Result<BTreeMap<Arch, Bundle>, Error> {
-    let files: Vec<String> = packages.iter().map(|(_, package)| package.file.clone()).collect();
-    dist.retract(&files)?;
-    let mut bundles = BTreeMap::new();
-    for (arch, package) in packages {
-        let path = dist.write(&package.file, &package.tar_zst)?;
-        report.package(package);
-        bundles.insert(*arch, Bundle::open_file(path)?);
+fn goal<'a>(project: &Project, verifier: Option<&'a Verifier<'a>>) -> Goal<'a> {
+    match verifier {
+        Some(verifier) => Goal::Verified(verifier),
+        None if project.file.steps.minimize => Goal::Minimized,
+        None => Goal::Content,
     }
-    let all: Vec<&Package> = packages.iter().map(|(_, package)| package).collect();
-    dist.release(&all)?;
-    Ok(bundles)
 }
 
-/// The parts of a kernel that was minimized.
-fn made(worked: &Worked) -> Option<(&Content, &Minimized)> {
-    let (content, minimized) = worked.result.as_ref().ok()?;
-    Some((content, minimized.as_ref()?))
+/// How many actions there are, those included that have nothing to do.
+fn count(project: &Project, kernels: usize) -> u64 {
+    let steps = &project.file.steps;
+    let packages = project.file.packages.len() as u64;
+    let each = 2 + packages * (u64::from(steps.minimize) + u64::from(steps.verify.is_some()));
+    kernels as u64 * each + packages * u64::from(steps.package.is_some()) + 1
 }
 
-fn packed(worked: &Worked) -> Option<Packed<'_>> {
-    let (content, minimized) = made(worked)?;
-    Some(Packed { id: &worked.chosen.id, build_id: content.build_id.as_deref(), minimized })
-}
-
-/// What verification needs.
-struct Machines<'a> {
-    booting: Booting<'a>,
-    /// Compare on the host only.
-    no_vm: bool,
-    /// Why no machine can run.
-    lacks: Option<String>,
-    /// What was said of the accelerator: the same isn't said for every kernel.
-    told: Mutex<BTreeSet<String>>,
-}
-
-impl Machines<'_> {
-    /// Several kernels at a time; which machines may run beside each other, vmtest says.
-    fn verify_all(
-        &self,
-        done: &[Worked],
-        bundles: &BTreeMap<Arch, Bundle>,
-        works: &Works<'_>,
-        report: &mut Report,
-    ) {
-        let next = AtomicUsize::new(0);
-        let report = Mutex::new(report);
-        let work = || {
-            while let Some(worked) = done.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let arch = worked.chosen.id.arch();
-                if let (Some((content, _)), Some(bundle), Some(set)) =
-                    (made(worked), bundles.get(&arch), works.set(arch))
-                {
-                    let subject = Subject { id: &worked.chosen.id, content, bundle, set };
-                    let tell = self.verify_one(subject);
-                    tell(&mut report.lock().unwrap_or_else(PoisonError::into_inner));
-                }
-            }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..threads.min(done.len()) {
-                scope.spawn(work);
-            }
-        });
-    }
-
-    /// What is to be written into the report.
-    fn verify_one<'a>(&self, subject: Subject<'a>) -> impl FnOnce(&mut Report) + use<'a> {
-        let on_host = verifying::on_host(subject);
-        let booted = self.boot_one(subject);
-        move |report| {
-            if let Err(failure) = on_host {
-                report.fail(subject.id, &failure);
-            }
-            match booted {
-                Booted::Not(why) => report.on_host(subject.id, &why),
-                Booted::Verified(verified) => report.verified(subject.id, verified),
-                Booted::Failed(failure) => report.fail(subject.id, &failure),
+fn records(project: &Project, works: &Works<'_>, done: &[Worked]) -> BTreeMap<String, Digest> {
+    let mut records = BTreeMap::new();
+    for worked in done {
+        let Ok(ready) = &worked.result else { continue };
+        for (package, made) in project.file.packages.iter().zip(&ready.made) {
+            if let Some(made) = made {
+                records.insert(works.subject(&worked.chosen.id, package), made.records.sha256);
             }
         }
     }
-
-    fn boot_one(&self, subject: Subject<'_>) -> Booted {
-        let events = self.booting.events;
-        let asked = self.no_vm.then(|| "--no-vm".to_owned());
-        let no_image =
-            || subject.content.boot.is_none().then(|| "no boot image is at hand for it".to_owned());
-        let why_not = asked.or_else(|| verifying::why_not_booted(subject.id.arch())).or_else(no_image);
-        if let Some(why) = why_not {
-            let task = events.begin(Phase::Verify, subject.id.to_string());
-            task.done(format!("compared on the host only: {why}"));
-            return Booted::Not(why);
-        }
-        if let Some(lacks) = &self.lacks {
-            events.begin(Phase::Verify, subject.id.to_string()).failed(lacks);
-            return Booted::Verified(without_machine(lacks));
-        }
-        let fell_back = |accel: vmtest::Accel, reason: &str| {
-            let text = format!("the machines run on {accel}: {reason}");
-            if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
-                events.warn(text);
-            }
-        };
-        match verifying::in_machine(subject, self.booting, &fell_back) {
-            Ok(verified) => {
-                verified.notes.iter().for_each(|note| events.warn(note.clone()));
-                Booted::Verified(verified)
-            }
-            Err(failure) => Booted::Failed(failure),
-        }
-    }
+    records
 }
 
-/// What became of a kernel's boot.
-enum Booted {
-    /// It was not to be, for this reason.
-    Not(String),
-    Verified(Verified),
-    Failed(crate::outcome::Failure),
-}
-
-fn without_machine(why: &str) -> Verified {
-    Verified {
-        checked: Checked::No,
-        cells: BTreeMap::new(),
-        notes: Vec::new(),
-        no_verdict: Some(why.to_owned()),
+/// What was done, and what remains.
+fn interrupted(project: &Project, actions: &LastRun, done: &[Worked], left: usize) -> Error {
+    let good = done.iter().filter(|worked| worked.result.is_ok()).count();
+    let steps = &project.file.steps;
+    let mut words = Vec::new();
+    if left > 0 {
+        words.push(format!("{left} kernels"));
     }
+    if steps.package.is_some() && actions.count("package") == 0 {
+        words.push("all packages".to_owned());
+    }
+    if steps.verify.is_some() {
+        let wanted = (good + left) * project.file.packages.len();
+        words.push(format!("{} verifications", wanted.saturating_sub(actions.count("verify"))));
+    }
+    let left =
+        if words.is_empty() { "the summary is".to_owned() } else { format!("{} are", words.join(", ")) };
+    Error::Interrupted { done: format!("{good} kernels are done"), left }
 }

@@ -3,12 +3,14 @@
 //! The model is here; `terminal.rs`, `markdown.rs` and `json.rs` show it.
 
 mod json;
+mod junit;
 mod markdown;
 mod terminal;
 
 use std::collections::BTreeMap;
 
-pub use json::to_json;
+pub use json::{from_value, to_json, to_value};
+pub use junit::to_junit;
 pub use markdown::to_markdown;
 pub use terminal::to_terminal;
 
@@ -176,6 +178,11 @@ impl State {
             State::Crash => "crash",
             State::Failed => "failed",
         }
+    }
+
+    /// The state of a [`code`](State::code).
+    pub fn of_code(code: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.code() == code)
     }
 
     /// The line in the legend.

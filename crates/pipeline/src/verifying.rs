@@ -17,15 +17,13 @@ use crate::programs::Program;
 use crate::steps::{Accel, Verify};
 use crate::summary::{Cell, Checked, State};
 
-mod kept;
-
 /// A kernel and its package.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// Which.
     pub id: &'a KernelId,
-    /// Its boot image and build-id.
-    pub content: &'a Content,
+    /// Its build-id.
+    pub build_id: Option<&'a str>,
     /// The package, opened from its file.
     pub bundle: &'a Bundle,
     /// The programs of its architecture.
@@ -47,12 +45,21 @@ pub struct Verified {
 
 /// The BTF that a user's loader finds in the package for this kernel.
 fn packaged_btf<'a>(subject: Subject<'a>) -> Result<(&'a [u8], &'a [u8]), Failure> {
-    let Subject { id, content, bundle, .. } = subject;
+    let Subject { id, build_id, bundle, .. } = subject;
     let mut query = Query::new(packaging::arch(id.arch()), id.release()).os(id.distro(), id.version());
-    query.build_id = content.build_id.clone();
+    query.build_id = build_id.map(str::to_owned);
     let hit = bundle.index().resolve(&query).map_err(Failure::new)?;
     let both = bundle.btf_of(hit.kernel).zip(bundle.records_of(hit.kernel));
     both.ok_or_else(|| Failure::new("the package names the kernel but has no BTF for it"))
+}
+
+/// Whether a user's loader finds this very BTF in the package.
+pub fn is_packaged(subject: Subject<'_>, wanted: &kernels::Digest) -> Result<(), Failure> {
+    let (btf, _) = packaged_btf(subject)?;
+    match kernels::Digest::of(btf) == *wanted {
+        true => Ok(()),
+        false => Err(Failure::new("a loader finds another kernel's BTF in the package")),
+    }
 }
 
 /// Makes every decision again with the packaged BTF, and compares with the packaged records.
@@ -106,30 +113,22 @@ pub struct Booting<'a> {
 }
 
 /// Boots the kernel, and has libbpf relocate and load every object with the packaged BTF. `fell_back` hears when the
-/// machine can't be accelerated as it should. A kernel that was booted with all the same before is not booted again.
+/// machine can't be accelerated as it should.
 pub fn in_machine(
     subject: Subject<'_>,
+    content: &Content,
     booting: Booting<'_>,
     fell_back: &dyn Fn(vmtest::Accel, &str),
 ) -> Result<Verified, Failure> {
     let task = booting.events.begin(Phase::Verify, subject.id.to_string());
-    let key = kept::key(subject, booting.settings)?;
-    if let Some(report) = kept::find(booting.store, &key).filter(|_| !booting.anew) {
-        let mut verified = verdicts(subject, &report);
-        if let Checked::Booted(how) = &mut verified.checked {
-            how.push_str("; in an earlier run, nothing has changed");
-        }
-        task.done(format!("{}, in an earlier run: nothing has changed", told(&report)));
-        return Ok(verified);
-    }
-    let report = boot(subject, booting, &task, fell_back);
+    let report = boot(subject, content, booting, &task, fell_back);
     let report = task.finish(report, told)?;
-    kept::keep(booting.store, &key, &report)?;
-    Ok(verdicts(subject, &report))
+    Ok(verdicts(subject, content, &report))
 }
 
 fn boot(
     subject: Subject<'_>,
+    content: &Content,
     booting: Booting<'_>,
     task: &Task<'_>,
     fell_back: &dyn Fn(vmtest::Accel, &str),
@@ -137,7 +136,7 @@ fn boot(
     let (btf, _) = packaged_btf(subject)?;
     let checks: Vec<Check> = subject.set.programs.iter().map(|program| check(program, btf)).collect();
     let folder = tempfile::Builder::new().prefix("vm-").tempdir_in(booting.work).map_err(Failure::new)?;
-    let spec = spec(subject, booting, folder.path(), checks.len())?;
+    let spec = spec(subject.id, content, booting, folder.path(), checks.len())?;
     let names: Vec<String> = checks.iter().map(|check| check.object.clone()).collect();
     let total = names.len() as u64;
     Ok(vmtest::run(&spec, &checks, &mut |event| match event {
@@ -189,9 +188,15 @@ const STATES: &str = "machines";
 /// Forty megabytes each: a hundred kernels.
 const STATES_LIMIT: u64 = 4 << 30;
 
-fn spec(subject: Subject<'_>, booting: Booting<'_>, work: &Path, checks: usize) -> Result<VmSpec, Failure> {
+fn spec(
+    id: &KernelId,
+    content: &Content,
+    booting: Booting<'_>,
+    work: &Path,
+    checks: usize,
+) -> Result<VmSpec, Failure> {
     let Booting { settings, store, .. } = booting;
-    let mut spec = machine(subject.id, subject.content, store, work)?;
+    let mut spec = machine(id, content, store, work)?;
     spec.memory_mib = settings.memory_mib;
     spec.accel = match settings.accel {
         Accel::Auto => vmtest::Accel::Auto,
@@ -203,7 +208,7 @@ fn spec(subject: Subject<'_>, booting: Booting<'_>, work: &Path, checks: usize) 
     spec.timeout = spec.limits.ready + settings.timeout.saturating_mul(checks.clamp(1, 40));
     spec.states =
         (!booting.anew).then(|| StateFolder { folder: store.root().join(STATES), limit: STATES_LIMIT });
-    spec.evidence = Some(evidence_of(booting.evidence, subject.id));
+    spec.evidence = Some(evidence_of(booting.evidence, id));
     Ok(spec)
 }
 
@@ -255,7 +260,7 @@ fn told(report: &VmReport) -> String {
     }
 }
 
-fn verdicts(subject: Subject<'_>, report: &VmReport) -> Verified {
+fn verdicts(subject: Subject<'_>, content: &Content, report: &VmReport) -> Verified {
     let mut verified = Verified {
         checked: Checked::No,
         cells: BTreeMap::new(),
@@ -270,7 +275,7 @@ fn verdicts(subject: Subject<'_>, report: &VmReport) -> Verified {
             for object in objects {
                 add_cells(object, &mut verified.cells);
             }
-            check_release(subject, report, &mut verified);
+            check_release(subject, content, report, &mut verified);
         }
         Outcome::Infra { reason } => verified.no_verdict = Some(reason.clone()),
         Outcome::Unsupported { reason } => verified.checked = Checked::Host(reason.clone()),
@@ -279,8 +284,8 @@ fn verdicts(subject: Subject<'_>, report: &VmReport) -> Verified {
 }
 
 /// The machine must have run the very kernel that is in the package.
-fn check_release(subject: Subject<'_>, report: &VmReport, verified: &mut Verified) {
-    let (wanted, size) = (subject.id.release(), subject.content.btf.size);
+fn check_release(subject: Subject<'_>, content: &Content, report: &VmReport, verified: &mut Verified) {
+    let (wanted, size) = (subject.id.release(), content.btf.size);
     let other = report.kernel_release.as_deref().is_some_and(|release| release != wanted)
         || report.kernel_btf.is_some_and(|seen| seen.size != size);
     if other {

@@ -13,7 +13,7 @@ use crate::glob;
 use crate::outcome::{Code, Error, Failure};
 use crate::project::{Kernels, Options, Project};
 use crate::verifying;
-use crate::works::{Tools, Works};
+use crate::works::{Goal, Tools, Works};
 
 /// Where a static shell is, if the machine has one.
 const SHELLS: [&str; 3] = ["/bin/busybox", "/usr/bin/busybox", "/usr/lib/busybox/busybox"];
@@ -162,14 +162,14 @@ fn obtain(
         };
         kernels.chosen.retain(|known, _| *known == id);
         let folder = store.root().join("tmp");
-        let done = Works::new(&project, options, tools, &store, &folder, &kernels).all(kernels, false);
-        let found = done.into_iter().next().map(|worked| (worked.chosen.id, worked.result));
-        Ok(Ok((id, found)))
+        let works = Works::new(&project, options, tools, &store, &folder, &kernels);
+        let done = works.all(kernels, Goal::Content);
+        Ok(Ok((id, done.first().map(|worked| works.content_of(worked)))))
     };
     let (id, found) = crate::commands::with_tools(options, listener, work)??;
     match found {
-        Some((_, Ok((content, _)))) => Ok((id, content, store)),
-        Some((_, Err(failure))) => Err(VmError::Content(failure)),
+        Some(Ok(content)) => Ok((id, content, store)),
+        Some(Err(failure)) => Err(VmError::Content(failure)),
         None => Err(VmError::Kernel { pattern: pattern.to_owned(), found: Vec::new(), known: vec![id] }),
     }
 }

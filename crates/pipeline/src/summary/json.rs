@@ -2,10 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Checked, Summary};
+use super::{Cell, Checked, KernelColumn, PackageLine, Row, State, Summary};
 
 /// The summary as pretty JSON with a newline at the end.
 pub fn to_json(summary: &Summary) -> String {
+    format!("{:#}\n", to_value(summary))
+}
+
+/// The summary as JSON.
+pub fn to_value(summary: &Summary) -> Value {
     let kernels: Vec<Value> = summary.kernels.iter().map(kernel).collect();
     let packages: Vec<Value> = summary
         .packages
@@ -19,11 +24,52 @@ pub fn to_json(summary: &Summary) -> String {
         .collect();
     let counts: Map<String, Value> =
         summary.counts().into_iter().map(|(state, count)| (state.code().to_owned(), count.into())).collect();
-    let whole = json!({
+    json!({
         "v": 1, "name": summary.name, "good": summary.is_good(), "kernels": kernels, "programs": programs(summary),
         "counts": counts, "packages": packages, "failures": summary.failures,
-    });
-    format!("{whole:#}\n")
+    })
+}
+
+/// The summary out of its JSON; None when it is something else.
+pub fn from_value(value: &Value) -> Option<Summary> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let kernels: Vec<KernelColumn> =
+        value["kernels"].as_array()?.iter().map(kernel_from).collect::<Option<_>>()?;
+    let row = |value: &Value| {
+        let cells = kernels.iter().map(|kernel| {
+            let cell = &value["on"][&kernel.id];
+            Some(Cell { state: State::of_code(cell["state"].as_str()?)?, reason: text(&cell["reason"]) })
+        });
+        let cells = cells.collect::<Option<_>>()?;
+        Some(Row { object: text(&value["object"])?, program: text(&value["program"])?, cells })
+    };
+    let package = |value: &Value| {
+        Some(PackageLine {
+            file: text(&value["file"])?,
+            bytes: value["size"].as_u64()?,
+            sha256: text(&value["sha256"])?,
+            kernels: usize::try_from(value["kernels"].as_u64()?).ok()?,
+            blobs: value["blobs"].as_u64()?,
+        })
+    };
+    Some(Summary {
+        name: text(&value["name"])?,
+        rows: value["programs"].as_array()?.iter().map(row).collect::<Option<_>>()?,
+        packages: value["packages"].as_array()?.iter().map(package).collect::<Option<_>>()?,
+        failures: value["failures"].as_array()?.iter().map(text).collect::<Option<_>>()?,
+        kernels,
+    })
+}
+
+fn kernel_from(value: &Value) -> Option<KernelColumn> {
+    let text = |name: &str| value[name].as_str().map(str::to_owned);
+    let checked = match value["checked"].as_str()? {
+        "booted" => Checked::Booted(text("how")?),
+        "host" => Checked::Host(text("how")?),
+        _ => Checked::No,
+    };
+    let bytes = value["btf_size"].as_u64().zip(value["min_btf_size"].as_u64());
+    Some(KernelColumn { id: text("id")?, checked, failure: text("failure"), bytes })
 }
 
 fn kernel(kernel: &super::KernelColumn) -> Value {
@@ -58,6 +104,12 @@ fn programs(summary: &Summary) -> Vec<Value> {
 mod tests {
     use super::super::tests::example;
     use super::*;
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        assert_eq!(from_value(&to_value(&example())), Some(example()));
+        assert_eq!(from_value(&Value::Null), None);
+    }
 
     #[test]
     fn machines_find_every_cell() {

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use btf::{Builder, ByteOrder, IntEncoding, Kind};
-use kernels::{Arch, Digest, Lock};
+use kernels::{Arch, Digest, Lock, Store};
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use pipeline::events::{Event, Events, Level, Listener, Task};
 use pipeline::outcome::Error;
-use pipeline::project::Options;
+use pipeline::patience::Patience;
+use pipeline::plan::{Plan, Runs, plan};
+use pipeline::project::{Options, Project};
 use pipeline::run::{Finished, run};
 use pipeline::sources::{SourceError, Sources};
 use pipeline::works::Tools;
@@ -41,6 +43,8 @@ pub struct Source {
     pub packages: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Every question.
     pub asked: Mutex<Vec<String>>,
+    /// How many of the next fetches fail in a way that may pass.
+    pub troubles: Mutex<u32>,
 }
 
 /// All notes.
@@ -71,6 +75,7 @@ impl World {
             file: root.join("pipelines/test.yaml"),
             store: Some(root.join("store")),
             jobs: 2,
+            patience: Patience { pause: std::time::Duration::ZERO, ..Patience::default() },
             ..Options::default()
         };
         std::fs::create_dir_all(root.join("pipelines/programs")).unwrap();
@@ -139,12 +144,27 @@ impl World {
     }
 
     pub fn run(&self) -> Result<Finished, Error> {
-        self.run_compiling(&|_, _| Err("no compiler here".to_owned()))
+        self.run_compiling(&|_: &Path, _: Arch| Err("no compiler here".to_owned()))
     }
 
-    pub fn run_compiling(&self, compile: &pipeline::programs::Compile<'_>) -> Result<Finished, Error> {
+    pub fn run_compiling(&self, compiler: &dyn pipeline::compiling::Compiler) -> Result<Finished, Error> {
         let events = Events::new(&self.heard);
-        run(&self.options, Tools { sources: &self.source, compile, events })
+        run(&self.options, Tools { sources: &self.source, compiler, events })
+    }
+
+    /// The plan, as `btfpipe plan` makes it.
+    pub fn plan(&self) -> Plan {
+        let project = Project::load(&self.options).unwrap();
+        let store = Store::peek(self.options.store.as_ref().unwrap());
+        let compiler = |_: &Path, _: Arch| Err("a plan compiles nothing".to_owned());
+        let kernels = project.selected(project.locked_kernels()).unwrap();
+        plan(&project, &kernels, store.as_ref(), &compiler)
+    }
+
+    /// What the plan says of actions of a step: whether they run, and why.
+    pub fn planned(&self, step: &str) -> Vec<(Runs, String)> {
+        let actions = self.plan().actions.into_iter().filter(|action| action.phase.name() == step);
+        actions.map(|action| (action.runs, action.reason)).collect()
     }
 
     /// Questions since the last call.
@@ -192,6 +212,12 @@ impl Sources for Source {
     ) -> Result<Vec<PathBuf>, SourceError> {
         self.asked.lock().unwrap().push(format!("fetch {}", kernel.id));
         let file = &kernel.packages[0].file;
+        let mut troubles = self.troubles.lock().unwrap();
+        if *troubles > 0 {
+            *troubles -= 1;
+            let message = "the mirror is busy".to_owned();
+            return Err(SourceError { class: Class::Transient, message, help: None, at: None });
+        }
         let path = folder.join(file);
         match self.packages.lock().unwrap().get(file) {
             Some(deb) => std::fs::write(&path, deb).unwrap(),

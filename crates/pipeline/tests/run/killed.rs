@@ -11,8 +11,10 @@ use crate::fixture::World;
 
 /// Names the folder in which [`the_run_that_is_killed`] works.
 const FOLDER: &str = "BTFPIPE_TEST_KILLED";
-/// Kills, spread evenly over the time that a whole run takes.
-const KILLS: u32 = 100;
+/// Kills at moments all over the time that a whole run takes; `cargo xtask endurance` makes more.
+fn kills() -> u32 {
+    if std::env::var_os("BTFPIPE_ENDURANCE").is_some() { 200 } else { 40 }
+}
 
 #[test]
 fn a_killed_run_leaves_nothing_half() {
@@ -25,19 +27,29 @@ fn a_killed_run_leaves_nothing_half() {
     let start = Instant::now();
     assert!(start_run(folder.path()).wait().unwrap().success());
     let takes = start.elapsed();
-    let mut killed = 0;
-    for kill in 0..KILLS {
+    let (kills, mut killed) = (kills(), 0);
+    // Moments like by chance, but the same in every test.
+    let mut random: u32 = 2026;
+    for kill in 0..kills {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         // Two of three start with nothing, the others with what the run before left.
         if kill % 3 != 0 {
             std::fs::remove_dir_all(folder.path()).unwrap();
             std::fs::create_dir(folder.path()).unwrap();
         }
-        killed += u32::from(run_and_kill(folder.path(), takes * kill / KILLS));
+        killed += u32::from(run_and_kill(folder.path(), takes * (random >> 22) / 1024));
         for (name, bytes) in dist(folder.path()) {
             assert!(Some(&bytes) == expected.get(&name), "kill {kill}: {name} is not whole");
         }
+        let world = World::at(folder.path());
+        assert_eq!(world.run().unwrap().code, Code::Ok);
+        assert!(
+            dist(folder.path()) == expected,
+            "after kill {kill}: other bytes than an uninterrupted run's"
+        );
     }
-    assert!(killed > KILLS / 3, "only {killed} of {KILLS} runs were still going");
+    assert!(killed > kills / 3, "only {killed} of {kills} runs were still going");
+    eprintln!("{killed} of {kills} runs were killed before their end; each next run made the same bytes");
     let world = World::at(folder.path());
     assert_eq!(world.run().unwrap().code, Code::Ok);
     let mut after = everything(&folder.path().join("dist"), Path::new(""));

@@ -1,7 +1,13 @@
 //! Whole runs of a pipeline: what is locked, kept, replaced and refused, and what failures cost.
 
 mod fixture;
+mod interrupted;
+mod keys;
 mod killed;
+mod nights;
+mod packages;
+mod plans;
+mod thousand;
 
 use bundle::{Bundle, KernelKey};
 use fixture::{ARM, NEW, OLD, SID, World, deb, kernel_btf, pipeline, program};
@@ -197,7 +203,11 @@ fn a_broken_program_costs_only_itself() {
 fn a_bug_is_a_bug_and_not_the_end() {
     let world = World::new();
     world.write("pipelines/programs/b.bpf.c", b"int x;");
-    let finished = world.run_compiling(&|_, _| panic!("the compiler's bug")).unwrap();
+    let finished = world
+        .run_compiling(&|_: &std::path::Path, _: kernels::Arch| -> Result<Vec<u8>, String> {
+            panic!("the compiler's bug")
+        })
+        .unwrap();
     assert_eq!(finished.code, Code::Bug);
     assert!(failures(&finished)[0].1.contains("please report it: the compiler's bug"));
     assert!(world.has("dist/summary.md"));

@@ -1,0 +1,44 @@
+//! Being told to stop: nothing new is begun, what is under way ends, and what was done stays done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Whether to stop. Clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Stops at the first SIGINT or SIGTERM; at the second the process ends at once, with exit code 130.
+    pub fn on_signals() -> std::io::Result<Stop> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let stop = Stop::default();
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 130, stop.0.clone())?;
+            signal_hook::flag::register(signal, stop.0.clone())?;
+        }
+        Ok(stop)
+    }
+
+    /// Stops.
+    pub fn tell(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody said stop.
+    pub fn is_told(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Waits this long, or until somebody says stop.
+    pub fn wait(&self, time: Duration) {
+        const LOOK: Duration = Duration::from_millis(50);
+        let end = Instant::now() + time;
+        while !self.is_told() {
+            match end.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => std::thread::sleep(left.min(LOOK)),
+                _ => return,
+            }
+        }
+    }
+}
