@@ -45,6 +45,18 @@ const TASKS: &[Task] = &[
         run: test::test,
     },
     Task {
+        name: "test-update",
+        arguments: "",
+        about: "write the expected messages of the wrong pipelines anew; read each before it is committed",
+        run: test::update,
+    },
+    Task {
+        name: "endurance",
+        arguments: "",
+        about: "a pipeline killed 200 times, each followed by a run; a run over 1,000 kernels with nothing to do, timed",
+        run: test::endurance,
+    },
+    Task {
         name: "tidy",
         arguments: "",
         about: "check the layout: who may depend on whom, names, file sizes",

@@ -71,6 +71,18 @@ pub const TEST: &[Package] = &[
     package("nginx-light", "a real server to download from", Has::File(&["/usr/sbin/nginx"])),
     package("openssl", "makes the certificate of that server", Has::Command("openssl")),
     package("strace", "shows that --offline opens no socket", Has::Command("strace")),
+    package("libxml2-utils", "xmllint judges JUnit", Has::Command("xmllint")),
+    package(
+        "python3-jsonschema",
+        "judges JSON against the schemas",
+        Has::File(&["/usr/lib/python3/dist-packages/jsonschema/__init__.py"]),
+    ),
+    package(
+        "python3-yaml",
+        "reads pipelines for the schemas",
+        Has::File(&["/usr/lib/python3/dist-packages/yaml/__init__.py"]),
+    ),
+    package("tmux", "shows the program on a terminal", Has::Command("tmux")),
     package("libbpf-tools", "52 real programs to compare with", Has::File(&["/usr/sbin/opensnoop"])),
 ];
 

@@ -20,8 +20,9 @@ pub fn real(shell: &Shell) -> Result<(), Error> {
     let (first, second, third, kernels) =
         (folder("first"), folder("second"), folder("third"), folder("kernels"));
     cmd!(shell, "{program} run {PIPELINE} --dist {first}").run()?;
+    kept(shell, &program, &first)?;
     let start = Instant::now();
-    cmd!(shell, "{program} run {PIPELINE} --boot-anew --dist {second}").run()?;
+    cmd!(shell, "{program} run {PIPELINE} --dist {second} --rerun").run()?;
     let takes = start.elapsed();
     same_files(&first, &second)?;
     killed(shell, &program, &third, takes)?;
@@ -31,6 +32,18 @@ pub fn real(shell: &Shell) -> Result<(), Error> {
     let mut btfs: Vec<PathBuf> = shell.read_dir(kernels.join("btf"))?;
     btfs.sort();
     fuzz::smoke(shell, btfs.last().ok_or("no BTF was extracted")?)
+}
+
+/// A second run has nothing to do, opens no connection, and says so.
+fn kept(shell: &Shell, program: &Path, dist: &Path) -> Result<(), Error> {
+    let start = Instant::now();
+    let said = cmd!(shell, "{program} run {PIPELINE} --dist {dist} --locked --offline").read()?;
+    let takes = start.elapsed();
+    eprintln!("a run with nothing to do: {takes:?}");
+    match said.contains("nothing had to be done") {
+        true => Ok(()),
+        false => Err(format!("a second run had something to do:\n{said}").into()),
+    }
 }
 
 /// Every crate's tests that ask for `BTFPIPE_REAL=1`.
@@ -62,7 +75,7 @@ fn killed(shell: &Shell, program: &Path, dist: &Path, takes: Duration) -> Result
     let mut machines = 0;
     for percent in [3, 60] {
         let mut run = Command::new(program)
-            .args(["run", PIPELINE, "--boot-anew", "--dist"])
+            .args(["run", PIPELINE, "--rerun", "--dist"])
             .arg(dist)
             .current_dir(shell.current_dir())
             .stdin(Stdio::null())

@@ -58,6 +58,24 @@ pub fn test(shell: &Shell, arguments: &[String]) -> Outcome {
     Ok(conclude(&stages))
 }
 
+/// The expected messages of the wrong pipelines, written anew.
+pub fn update(shell: &Shell, _: &[String]) -> Outcome {
+    let test = cmd!(shell, "cargo test --quiet --locked --package pipeline --test wrong");
+    test.env("BTFPIPE_TEST_UPDATE", "1").run()?;
+    cmd!(shell, "git status --short crates/pipeline/tests/wrong").run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What takes too long for every change.
+pub fn endurance(shell: &Shell, _: &[String]) -> Outcome {
+    let test = cmd!(
+        shell,
+        "cargo test --locked --package pipeline --test run -- killed thousand --nocapture --test-threads=1"
+    );
+    test.env("BTFPIPE_ENDURANCE", "1").run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Only the layout's rules.
 pub fn tidy(shell: &Shell, _: &[String]) -> Outcome {
     cmd!(shell, "cargo test --quiet --locked --package xtask --test tidy").run()?;
