@@ -26,12 +26,12 @@ pub fn soak(count: &str, kernels: &Path) -> Result<bool, Error> {
     let count: usize = count.parse()?;
     let work = tempfile::tempdir()?;
     let subjects = subjects(kernels, work.path())?;
-    let objects = objects(1)?;
+    let object = object(subjects.first().ok_or("no kernels")?)?;
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     let start = Instant::now();
     for (number, subject) in subjects.iter().cycle().take(count).enumerate() {
         let tally = tallies.entry(&subject.name).or_default();
-        let report = boot(subject, &objects, work.path())?;
+        let report = boot(subject, std::slice::from_ref(&object), work.path())?;
         tally.add(&report);
         let left = children()?;
         if !left.is_empty() {
@@ -43,16 +43,28 @@ pub fn soak(count: &str, kernels: &Path) -> Result<bool, Error> {
     Ok(tallies.values().all(|tally| tally.wrong.is_empty() && tally.no_verdict == 0))
 }
 
+/// The struct whose members are moved.
+const MOVED: &str = "task_struct";
+
+/// The first tool that reads it.
+fn object(subject: &Subject) -> Result<Object, Error> {
+    for object in objects(20)? {
+        let btf = mutate::Btf::parse(subject.minimized(std::slice::from_ref(&object))?);
+        if btf.structs().iter().any(|(_, name)| name == MOVED) {
+            return Ok(object);
+        }
+    }
+    Err(format!("no object uses {MOVED}").into())
+}
+
 /// One good BTF, and one with which a program would read other memory.
 fn boot(subject: &Subject, objects: &[Object], work: &Path) -> Result<VmReport, Error> {
     let good = subject.minimized(objects)?;
     let damaged = mutate::Btf::parse(good.clone());
-    let (moved, _) = damaged
-        .structs()
-        .into_iter()
-        .find(|(_, name)| name == "task_struct")
-        .ok_or("the object does not use task_struct")?;
-    let checks = [objects[0].check(&good, "good"), objects[0].check(&damaged.moved(moved, 8), "moved")];
+    let structs = damaged.structs();
+    let (moved, _) =
+        structs.iter().find(|(_, name)| name == MOVED).ok_or("the object does not use it here")?;
+    let checks = [objects[0].check(&good, "good"), objects[0].check(&damaged.moved(*moved, 8), "moved")];
     Ok(vmtest::run(&subject.spec(work), &checks, &mut |_| ()))
 }
 
@@ -65,9 +77,13 @@ impl Tally {
                 *self.flakes.entry(first_words(failure)).or_default() += 1;
             }
         }
-        let Outcome::Done(verdicts) = &report.outcome else {
-            self.no_verdict += 1;
-            return;
+        let verdicts = match &report.outcome {
+            Outcome::Done(verdicts) => verdicts,
+            Outcome::Infra { reason } | Outcome::Unsupported { reason } => {
+                self.no_verdict += 1;
+                eprintln!("no verdict: {reason}");
+                return;
+            }
         };
         self.verdicts += 1;
         for verdict in verdicts {
