@@ -143,9 +143,9 @@ impl Corpus {
         Ok(Some(StoredBtf { btf, digest, sidecar }))
     }
 
-    /// Makes the index of a kernel again, whatever is there.
+    /// Makes the index of a kernel again, whatever is there. A packed one has none.
     pub fn renew(&self, listed: Listed, btf: &[u8]) -> Result<(), Error> {
-        match Digest::of(btf) == listed.digest {
+        match self.store.contains(&listed.digest) && Digest::of(btf) == listed.digest {
             true => self.write_sidecar(listed, btf),
             false => Ok(()),
         }

@@ -86,6 +86,8 @@ fn packed_kernels_are_read_as_they_were() {
     }
     for (btf, kernel) in btfs.iter().zip(&listed) {
         assert_eq!(&corpus.read(*kernel).unwrap().unwrap().btf[..], btf);
+        assert!(!has_index(&corpus, *kernel));
+        corpus.renew(*kernel, btf).unwrap();
         assert!(matches!(corpus.verify(*kernel).unwrap(), Kept::Packed { .. }));
     }
     // At hand again.
