@@ -297,7 +297,7 @@ mod tests {
     fn places() {
         let check = |with: serde_json::Value, wanted: &[&str]| {
             let config: Config = serde_json::from_value(with).unwrap();
-            let found = match config.place(Path::new("/root")) {
+            let found = match config.place(Path::new("/project")) {
                 Place::Folder(folder) => vec![folder.display().to_string()],
                 Place::Server { files, list } => vec![files, list],
             };
@@ -319,7 +319,7 @@ mod tests {
         );
         check(json!({"url": "http://m/btf/"}), &["http://m/btf/", "http://m/btf/index.txt"]);
         check(json!({"url": "http://m/btf", "index": "http://i/x"}), &["http://m/btf", "http://i/x"]);
-        check(json!({"url": "clone"}), &["/root/clone"]);
+        check(json!({"url": "clone"}), &["/project/clone"]);
         check(json!({"url": "/clone"}), &["/clone"]);
         assert_eq!(join("http://m/a/", "b c/d?e#f+g"), "http://m/a/b%20c/d%3Fe%23f+g");
     }
