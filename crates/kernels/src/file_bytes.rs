@@ -52,8 +52,12 @@ impl FileBytes {
         if metadata.len() > limit {
             return Err(too_large(limit));
         }
-        if metadata.is_file() && metadata.len() >= worth {
-            return map(&file).map(|mapped| FileBytes(Kind::Mapped(Arc::new(mapped))));
+        // Not every file that has a size can be mapped, and what can't be mapped can be read.
+        if metadata.is_file()
+            && metadata.len() >= worth
+            && let Ok(mapped) = map(&file, metadata.len())
+        {
+            return Ok(FileBytes(Kind::Mapped(Arc::new(mapped))));
         }
         if metadata.is_file() && metadata.len() > 0 {
             return read_whole(file, metadata.len() as usize).map(FileBytes::from);
@@ -126,16 +130,18 @@ fn too_large(limit: u64) -> io::Error {
 /// be ruled out is that another process truncates the file meanwhile: then the kernel ends us with SIGBUS, as it does
 /// with linkers. Files of the store are never changed in place.
 #[allow(unsafe_code)]
-fn map(file: &File) -> io::Result<memmap2::Mmap> {
-    // SAFETY: read-only and private; the bytes are only ever seen as `&[u8]` of a fixed length, see above.
+fn map(file: &File, len: u64) -> io::Result<memmap2::Mmap> {
+    // SAFETY: read-only and private, as /sys/kernel/btf demands; the bytes are only ever seen as `&[u8]` of a fixed
+    // length, see above.
     unsafe {
         let mut options = memmap2::MmapOptions::new();
+        // Said here, it needs not be asked again; what is there no more when it is read ends us as above.
+        options.len(len as usize);
         // Of a debug kernel's file only a few pages are looked at.
-        if file.metadata()?.len() <= WORTH_POPULATING {
-            options.populate().map(file)
-        } else {
-            options.map(file)
+        if len <= WORTH_POPULATING {
+            options.populate();
         }
+        options.map_copy_read_only(file)
     }
 }
 
@@ -176,5 +182,14 @@ mod tests {
     fn streams_end_somewhere() {
         assert!(FileBytes::read(io::repeat(1), 0, 1 << 16).is_err());
         assert!(FileBytes::open(Path::new("/proc/self/stat"), 1 << 16).unwrap().len() > 10);
+    }
+
+    /// It has a size, and can be mapped since Linux 6.16, but not shared.
+    #[test]
+    fn the_btf_of_the_running_kernel() {
+        let path = Path::new("/sys/kernel/btf/vmlinux");
+        if path.exists() {
+            assert_eq!(FileBytes::open(path, 1 << 30).unwrap().to_vec(), std::fs::read(path).unwrap());
+        }
     }
 }
