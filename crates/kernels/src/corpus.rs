@@ -169,7 +169,8 @@ impl Corpus {
                 Btf::parse(&stored.btf[..]).ok().and_then(|btf| Index::write(&btf, listed.digest.bytes()));
             let is = stored.sidecar.as_deref().and_then(stamp::split).map(|(index, _)| index);
             if is.unwrap_or_default() != made.as_deref().unwrap_or_default() {
-                self.write_sidecar(listed, &stored.btf)?;
+                // A damaged blob may have been thrown away, with the packed one in its place.
+                self.renew(listed, &stored.btf)?;
             }
             return Ok(self.kept(listed));
         }

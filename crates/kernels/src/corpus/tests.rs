@@ -93,6 +93,11 @@ fn packed_kernels_are_read_as_they_were() {
     // At hand again.
     corpus.keep(&btfs[1]).unwrap();
     assert!(has_index(&corpus, listed[1]));
+    // At hand and damaged: the packed one is as good.
+    let blob = corpus.store.blob_path(&listed[1].digest);
+    fs::remove_file(&blob).unwrap();
+    fs::write(&blob, b"broken").unwrap();
+    assert!(matches!(corpus.verify(listed[1]).unwrap(), Kept::Packed { .. }));
     fs::write(corpus.path(listed[2], "packed"), b"broken").unwrap();
     assert_eq!(corpus.verify(listed[2]).unwrap(), Kept::Lost);
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use kernels::corpus::{Kept, Listed, StoredBtf};
+use kernels::corpus::{Kept, Listed, Reference, StoredBtf};
 use kernels::{Corpus, Store};
 use rayon::prelude::*;
 
@@ -50,47 +50,57 @@ pub fn run(options: &Options, voice: &mut Voice<'_>) -> Result<Code, ToolError> 
         .num_threads(options.jobs)
         .build()
         .map_err(|error| ToolError::engine("threads", error))?;
-    if let Action::Add(files) = &options.action {
-        let added = add(&mut corpus, files, &pool)?;
-        return Ok(say(&corpus, &added, voice));
-    }
-    let chosen = choose(&corpus, &options.kernels)?;
-    match options.action {
-        Action::Add(_) | Action::List => {}
-        Action::Verify => for_each(&pool, &chosen, |(_, listed)| corpus.verify(*listed).map(drop))?,
-        Action::Pack => {
-            let groups: Vec<&[(String, Listed)]> = chosen.chunks(GROUP).collect();
-            for_each(&pool, &groups, |group| {
-                let mut beside = None;
-                for (_, listed) in *group {
-                    beside = corpus.pack(*listed, beside.as_ref())?.or(beside);
-                }
-                Ok(())
-            })?;
+    let done = match &options.action {
+        Action::Add(files) => add(&mut corpus, files, &pool)?,
+        other => {
+            let chosen = choose(&corpus, &options.kernels)?;
+            pool.install(|| work(&corpus, other, &chosen))
         }
-        Action::Unpack => for_each(&pool, &chosen, |(_, listed)| match corpus.read(*listed)? {
-            Some(stored) => corpus.keep(&stored.btf).map(drop),
-            None => Ok(()),
-        })?,
+    };
+    Ok(say(&done, voice))
+}
+
+/// A kernel and how it is kept now, or why it is not.
+type Done = Result<(String, Listed, Kept), ToolError>;
+
+/// One kernel that can't be read or written costs the others nothing.
+fn work(corpus: &Corpus, action: &Action, chosen: &[(String, Listed)]) -> Vec<Done> {
+    let done = |(name, listed): &(String, Listed), kept: Result<Kept, kernels::Error>| match kept {
+        Ok(kept) => Ok((name.clone(), *listed, kept)),
+        Err(error) => Err(error.into()),
+    };
+    let each = |how: &(dyn Fn(Listed) -> Result<Kept, kernels::Error> + Sync)| {
+        chosen.par_iter().map(|kernel| done(kernel, how(kernel.1))).collect()
+    };
+    match action {
+        Action::Add(_) | Action::List => each(&|listed| Ok(corpus.kept(listed))),
+        Action::Verify => each(&|listed| corpus.verify(listed)),
+        Action::Unpack => each(&|listed| match corpus.read(listed)? {
+            Some(stored) => corpus.keep(&stored.btf).map(|listed| corpus.kept(listed)),
+            None => Ok(Kept::Lost),
+        }),
+        Action::Pack => {
+            let groups = chosen.par_chunks(GROUP).flat_map_iter(|group| {
+                let mut beside = None;
+                group.iter().map(move |kernel| done(kernel, pack(corpus, kernel.1, &mut beside)))
+            });
+            groups.collect()
+        }
     }
-    let chosen: Vec<_> = chosen.into_iter().map(Ok).collect();
-    Ok(say(&corpus, &chosen, voice))
 }
 
-fn for_each<T: Sync>(
-    pool: &rayon::ThreadPool,
-    list: &[T],
-    work: impl Fn(&T) -> Result<(), kernels::Error> + Send + Sync,
-) -> Result<(), ToolError> {
-    pool.install(|| list.par_iter().try_for_each(work))?;
-    Ok(())
+/// Packs a kernel beside the one before; after that the next is packed beside what this one was.
+fn pack(corpus: &Corpus, listed: Listed, beside: &mut Option<Reference>) -> Result<Kept, kernels::Error> {
+    match corpus.pack(listed, beside.as_ref())? {
+        Some(reference) => {
+            *beside = Some(reference);
+            Ok(corpus.kept(listed))
+        }
+        None => Ok(Kept::Lost),
+    }
 }
 
-/// A kernel, or why it is not one.
-type Added = Result<(String, Listed), ToolError>;
-
-/// One that can't be read costs the others nothing.
-fn add(corpus: &mut Corpus, files: &[PathBuf], pool: &rayon::ThreadPool) -> Result<Vec<Added>, ToolError> {
+fn add(corpus: &mut Corpus, files: &[PathBuf], pool: &rayon::ThreadPool) -> Result<Vec<Done>, ToolError> {
     let found = batch::find(files)?;
     let keep = |kernel: &batch::Named| {
         let input = kernels::input::read(&kernel.path)?;
@@ -101,16 +111,18 @@ fn add(corpus: &mut Corpus, files: &[PathBuf], pool: &rayon::ThreadPool) -> Resu
         btf::Btf::parse(&input.btf[..]).map_err(|error| ToolError::btf(&input.name, error))?;
         Ok((kernel.name.display().to_string(), corpus.keep(&input.btf)?))
     };
-    let added: Vec<Added> = pool.install(|| found.par_iter().map(keep).collect());
+    let added: Vec<Result<(String, Listed), ToolError>> =
+        pool.install(|| found.par_iter().map(keep).collect());
     corpus.list(added.iter().flatten().cloned())?;
-    Ok(added)
+    let kept = |(name, listed)| (name, listed, corpus.kept(listed));
+    Ok(added.into_iter().map(|added| added.map(kept)).collect())
 }
 
 /// A line a kernel, and one for all.
-fn say(corpus: &Corpus, kernels: &[Added], voice: &mut Voice<'_>) -> Code {
+fn say(kernels: &[Done], voice: &mut Voice<'_>) -> Code {
     let (mut full, mut on_disk, mut lost) = (0, 0, 0);
     for kernel in kernels {
-        let (name, listed) = match kernel {
+        let (name, listed, kept) = match kernel {
             Ok(kernel) => kernel,
             Err(error) => {
                 lost += 1;
@@ -118,8 +130,7 @@ fn say(corpus: &Corpus, kernels: &[Added], voice: &mut Voice<'_>) -> Code {
                 continue;
             }
         };
-        full += listed.size;
-        let how = match corpus.kept(*listed) {
+        let how = match kept {
             Kept::Open { index } => {
                 on_disk += listed.size + index;
                 format!("{} bytes, {index} of index", listed.size)
@@ -130,9 +141,12 @@ fn say(corpus: &Corpus, kernels: &[Added], voice: &mut Voice<'_>) -> Code {
             }
             Kept::Lost => {
                 lost += 1;
-                "lost: add it again".to_owned()
+                "lost or damaged: add it again".to_owned()
             }
         };
+        if *kept != Kept::Lost {
+            full += listed.size;
+        }
         if voice.answer(&format!("{}  {name}: {how}\n", &listed.digest.to_string()[..12])).is_err() {
             break;
         }
