@@ -7,6 +7,7 @@ use plugin::SourcePackage;
 
 use crate::config::Flavour;
 use crate::index::{Index, Package};
+use crate::suite::Suite;
 use crate::version;
 
 /// A kernel that the index lists completely.
@@ -24,12 +25,12 @@ pub struct Candidate {
 
 /// The kernels of a flavour, newest first.
 ///
-/// Those of the suite's own series, that is: built from the source package `linux`. Newer series that a suite
+/// In Debian those of the suite's own series, that is: built from the source package `linux`. Newer series that a suite
 /// carries beside its own come from sources such as `linux-6.12`.
-pub fn candidates(index: &Index, flavour: &Flavour) -> Vec<Candidate> {
+pub fn candidates(index: &Index, suite: &Suite, flavour: &Flavour) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = index
         .packages()
-        .filter_map(|image| Some((image, find_release(image, flavour)?)))
+        .filter_map(|image| Some((image, find_release(image, suite, flavour)?)))
         .filter_map(|(image, release)| candidate(index, image, release))
         .collect();
     found.sort_by(|a, b| version::compare(&b.version, &a.version).then_with(|| b.release.cmp(&a.release)));
@@ -37,9 +38,9 @@ pub fn candidates(index: &Index, flavour: &Flavour) -> Vec<Candidate> {
 }
 
 /// The flavours that an index has kernels of, by how many.
-pub fn flavours(index: &Index) -> Vec<String> {
+pub fn flavours(index: &Index, suite: &Suite) -> Vec<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for release in index.packages().filter_map(|image| image.package.name.strip_prefix("linux-image-")) {
+    for release in index.packages().filter_map(|image| image.package.name.strip_prefix(&suite.image)) {
         if let Some(flavour) = split_release(release).map(|(_, flavour)| flavour) {
             *counts.entry(flavour).or_default() += 1;
         }
@@ -51,11 +52,12 @@ pub fn flavours(index: &Index) -> Vec<String> {
 
 /// The release of an image package of the flavour. Left out by their names: `linux-image-RELEASE-dbg`,
 /// `…-unsigned`, `linux-image-amd64-signed-template`, `linux-image-cloud-amd64` (which only depends on the newest).
-fn find_release<'a>(image: &'a Package, flavour: &Flavour) -> Option<&'a str> {
-    let release = image.package.name.strip_prefix("linux-image-")?;
+fn find_release<'a>(image: &'a Package, suite: &Suite, flavour: &Flavour) -> Option<&'a str> {
+    let release = image.package.name.strip_prefix(&suite.image)?;
     let (_, found) = split_release(release)?;
-    let own_series =
-        image.source == "linux" || image.source == format!("linux-signed-{}", flavour.arch.debian());
+    let own_series = !suite.own_series
+        || image.source == "linux"
+        || image.source == format!("linux-signed-{}", flavour.arch.debian());
     (found == flavour.name && own_series && !is_meta(image)).then_some(release)
 }
 
@@ -115,7 +117,11 @@ mod tests {
     /// Candidates as `RELEASE VERSION: PACKAGES`.
     fn check(flavour: &str, packages: &[String], expected: &[&str]) {
         let flavour = Flavour { name: flavour.to_owned(), arch: Arch::Amd64 };
-        let found: Vec<String> = candidates(&index(&packages.concat()), &flavour)
+        check_of(&Suite::find("bookworm").unwrap(), &flavour, packages, expected);
+    }
+
+    fn check_of(suite: &Suite, flavour: &Flavour, packages: &[String], expected: &[&str]) {
+        let found: Vec<String> = candidates(&index(&packages.concat()), suite, flavour)
             .iter()
             .map(|candidate| {
                 let names: Vec<&str> = candidate.packages.iter().map(|p| p.name.as_str()).collect();
@@ -241,6 +247,35 @@ mod tests {
     #[test]
     fn flavours_by_number() {
         let packages = [image("6.1-a", "1"), image("6.2-a", "1"), image("6.1-b", "1"), image("amd64", "1")];
-        assert_eq!(flavours(&index(&packages.concat())), ["a", "b"]);
+        assert_eq!(flavours(&index(&packages.concat()), &Suite::find("sid").unwrap()), ["a", "b"]);
+    }
+
+    /// As Ubuntu lists them: the image unsigned, signed and as a dependency, modules and configuration beside it.
+    #[test]
+    fn kernels_of_ubuntu() {
+        let release = "5.15.0-91-generic";
+        let modules = format!("kmod, linux-base (>= 4.5ubuntu1~16.04.1), linux-modules-{release}");
+        let packages = [
+            stanza(&format!("linux-image-unsigned-{release}"), "5.15.0-91.101", "linux", &modules),
+            stanza(&format!("linux-image-{release}"), "5.15.0-91.101", "linux-signed", &modules),
+            stanza(&format!("linux-modules-{release}"), "5.15.0-91.101", "linux", ""),
+            stanza("linux-image-generic", "5.15.0.91.88", "linux-meta", &format!("linux-image-{release}")),
+            stanza("linux-image-unsigned-5.15.0-1050-aws", "5.15.0-1050.55", "linux-aws", ""),
+        ];
+        let suite = Suite::of(&crate::archive::tests::ubuntu(), "jammy").unwrap();
+        let of = |name: &str| Flavour { name: name.to_owned(), arch: Arch::Amd64 };
+        check_of(
+            &suite,
+            &of("generic"),
+            &packages,
+            &["5.15.0-91-generic 5.15.0-91.101: linux-image-unsigned-5.15.0-91-generic \
+               linux-modules-5.15.0-91-generic"],
+        );
+        check_of(
+            &suite,
+            &of("aws"),
+            &packages,
+            &["5.15.0-1050-aws 5.15.0-1050.55: linux-image-unsigned-5.15.0-1050-aws"],
+        );
     }
 }

@@ -3,14 +3,17 @@
 use plugin::Problem;
 use serde_json::{Map, Value};
 
+use crate::archive::Archive;
 use crate::suite::Suite;
 
 /// What the pipeline asks for: of each suite and flavour, the newest kernels.
 pub struct Config {
     /// In the file's order.
-    pub suites: Vec<&'static Suite>,
+    pub suites: Vec<Suite>,
     /// In the file's order.
     pub flavours: Vec<Flavour>,
+    /// Where they are, if not where this machine gets Debian from.
+    pub archive: Option<Archive>,
     /// At least 1.
     pub newest: usize,
 }
@@ -24,7 +27,7 @@ pub struct Flavour {
     pub arch: Arch,
 }
 
-/// An architecture that has BTF in Debian; i386 and armhf are built without.
+/// An architecture that has BTF; i386 and armhf are built without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arch {
     /// x86-64
@@ -69,7 +72,7 @@ impl Flavour {
     }
 }
 
-const KEYS: &[&str] = &["suites", "flavours", "newest"];
+const KEYS: &[&str] = &["suites", "flavours", "archive", "newest"];
 const NEWEST: u64 = 1000;
 
 impl Config {
@@ -93,6 +96,9 @@ impl Config {
                 )
             })
             .collect();
+        if let Some(archive) = map.get("archive") {
+            return Config::of_archive(map, archive, problems);
+        }
         let suites = parse_list(
             map,
             "suites",
@@ -110,7 +116,53 @@ impl Config {
             &mut problems,
         );
         let newest = parse_newest(map.get("newest"), &mut problems);
-        if problems.is_empty() { Ok(Config { suites, flavours, newest }) } else { Err(problems) }
+        match problems.is_empty() {
+            true => Ok(Config { suites, flavours, archive: None, newest }),
+            false => Err(problems),
+        }
+    }
+
+    /// An archive says itself which suites and flavours it has.
+    fn of_archive(
+        map: &Map<String, Value>,
+        archive: &Value,
+        mut problems: Vec<Problem>,
+    ) -> Result<Config, Vec<Problem>> {
+        for key in ["suites", "flavours"].into_iter().filter(|key| map.contains_key(*key)) {
+            let message = format!("\"{key}\" beside \"archive\"");
+            problems.push(problem(
+                &format!("/{key}"),
+                &message,
+                &format!("write it as archive: {{ {key}: … }}"),
+            ));
+        }
+        let newest = parse_newest(map.get("newest"), &mut problems);
+        let archive: Archive = match serde_json::from_value(archive.clone()) {
+            Ok(archive) => archive,
+            Err(error) => {
+                let help = "it takes distro, suites, url, keyring and flavours";
+                problems.push(problem("/archive", &error.to_string(), help));
+                return Err(problems);
+            }
+        };
+        problems.extend(archive.problems());
+        let mut flavours = Vec::new();
+        for (at, name) in archive.arches.iter().enumerate() {
+            match Arch::find(name).filter(|arch| arch.debian() == name) {
+                Some(arch) => {
+                    flavours.extend(archive.flavours.iter().map(|name| Flavour { name: name.clone(), arch }))
+                }
+                None => {
+                    let message = format!("unknown architecture \"{name}\"");
+                    problems.push(problem(&format!("/archive/arches/{at}"), &message, "known: amd64, arm64"));
+                }
+            }
+        }
+        let suites = archive.suites.keys().filter_map(|name| Suite::of(&archive, name)).collect();
+        match problems.is_empty() {
+            true => Ok(Config { suites, flavours, archive: Some(archive), newest }),
+            false => Err(problems),
+        }
     }
 }
 
@@ -188,7 +240,7 @@ mod tests {
 
     fn check(config: Value, suites: &[&str], flavours: &[&str], newest: usize) {
         let config = Config::parse(&config).unwrap();
-        assert!(config.suites.iter().map(|suite| suite.name).eq(suites.iter().copied()));
+        assert!(config.suites.iter().map(|suite| suite.name.as_str()).eq(suites.iter().copied()));
         assert!(config.flavours.iter().map(|flavour| &flavour.name).eq(flavours));
         assert_eq!(config.newest, newest);
     }
@@ -210,6 +262,20 @@ mod tests {
             3,
         );
         check(json!({"suites": ["bullseye"], "flavours": ["rt-amd64"]}), &["bullseye"], &["rt-amd64"], 1);
+    }
+
+    #[test]
+    fn another_archive() {
+        let mut archive = serde_json::to_value(crate::archive::tests::ubuntu()).unwrap();
+        archive["arches"] = json!(["amd64", "arm64"]);
+        let config = Config::parse(&json!({"archive": archive, "newest": 2})).unwrap();
+        assert!(config.suites.iter().map(|suite| suite.version.as_str()).eq(["22.04", "24.04"]));
+        assert_eq!((config.flavours.len(), config.newest), (4, 2));
+        let both = json!({"archive": archive, "suites": ["sid"]});
+        check_wrong(both, &[("/suites", "\"suites\" beside \"archive\"")]);
+        archive["arches"] = json!(["armhf"]);
+        check_wrong(json!({"archive": archive}), &[("/archive/arches/0", "unknown architecture \"armhf\"")]);
+        check_wrong(json!({"archive": {"distro": "x"}}), &[("/archive", "missing field `suites`")]);
     }
 
     #[test]

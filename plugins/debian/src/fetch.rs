@@ -4,6 +4,7 @@ use std::fs;
 
 use plugin::{Failure, Job, Output, SourceKernel, SourcePackage};
 
+use crate::archive::Archive;
 use crate::config::Arch;
 use crate::index::{self, Index};
 use crate::machine::Machine;
@@ -15,9 +16,9 @@ use crate::suite::Suite;
 /// The lists of an earlier process do if they have the packages; a package can move between pockets, so that they
 /// are renewed before a package counts as gone.
 pub fn fetch(job: &Job<'_>, kernel: &SourceKernel) -> Result<Vec<Output>, Failure> {
-    let (suite, arch) = parse(kernel)?;
-    let machine = Machine::read()?;
-    let state = State::open(&job.cachedir(), &machine, suite, arch)?;
+    let Locked { archive, suite, arch } = parse(kernel)?;
+    let machine = Machine::read(archive.as_ref())?;
+    let state = State::open(&job.cachedir(), &machine, archive.as_ref(), &suite, arch)?;
     let mut gone = attempt(job, &state, kernel)?;
     if gone.is_some() {
         let guard = state.own(job)?;
@@ -67,12 +68,39 @@ fn why_gone(index: &Index, package: &SourcePackage) -> Option<String> {
     }
 }
 
+/// What a lock says of where a kernel is.
+#[derive(Debug)]
+struct Locked {
+    archive: Option<Archive>,
+    suite: Suite,
+    arch: Arch,
+}
+
 /// The lock is a file that people edit, and the names become arguments.
-fn parse(kernel: &SourceKernel) -> Result<(&'static Suite, Arch), Failure> {
-    let suite = kernel.with.get("suite").map(String::as_str).unwrap_or_default();
-    let suite = Suite::find(suite).ok_or_else(|| {
-        let known: Vec<&str> = Suite::names().collect();
-        Failure::user(format!("{}: unknown suite \"{suite}\"", kernel.id))
+fn parse(kernel: &SourceKernel) -> Result<Locked, Failure> {
+    let wrong = |what: String| {
+        Failure::user(format!("{}: {what}", kernel.id)).help(format!("run \"btfpipe update {}\"", kernel.id))
+    };
+    let archive: Option<Archive> = kernel
+        .with
+        .get("archive")
+        .map(|text| serde_json::from_str(text))
+        .transpose()
+        .map_err(|error| wrong(format!("archive: {error}")).at("/kernel/with/archive"))?;
+    if let Some(problem) = archive.as_ref().and_then(|archive| archive.problems().into_iter().next()) {
+        return Err(wrong(format!("{}: {}", problem.path, problem.message)).at("/kernel/with/archive"));
+    }
+    let name = kernel.with.get("suite").map(String::as_str).unwrap_or_default();
+    let suite = match &archive {
+        Some(archive) => Suite::of(archive, name),
+        None => Suite::find(name),
+    };
+    let suite = suite.ok_or_else(|| {
+        let known: Vec<&str> = match &archive {
+            Some(archive) => archive.suites.keys().map(String::as_str).collect(),
+            None => Suite::names().collect(),
+        };
+        Failure::user(format!("{}: unknown suite \"{name}\"", kernel.id))
             .at("/kernel/with/suite")
             .help(format!("known: {}", known.join(", ")))
     })?;
@@ -84,11 +112,14 @@ fn parse(kernel: &SourceKernel) -> Result<(&'static Suite, Arch), Failure> {
     }
     for (at, package) in kernel.packages.iter().enumerate() {
         if !index::is_usable(package) || package.arch != arch.debian() {
-            return Err(Failure::user(format!("{}: not a package of Debian: {package:?}", kernel.id))
-                .at(format!("/kernel/packages/{at}")));
+            return Err(Failure::user(format!(
+                "{}: not a package of its architecture: {package:?}",
+                kernel.id
+            ))
+            .at(format!("/kernel/packages/{at}")));
         }
     }
-    Ok((suite, arch))
+    Ok(Locked { archive, suite, arch })
 }
 
 #[cfg(test)]
@@ -108,14 +139,15 @@ mod tests {
 
     #[test]
     fn locked_kernels() {
-        let (suite, arch) = parse(&kernel()).unwrap();
-        assert_eq!((suite.name, arch), ("sid", Arch::Amd64));
+        let locked = parse(&kernel()).unwrap();
+        assert_eq!((locked.archive, locked.suite.name.as_str(), locked.arch), (None, "sid", Arch::Amd64));
         let check = |change: fn(&mut SourceKernel), at: &str| {
             let mut kernel = kernel();
             change(&mut kernel);
             assert_eq!(parse(&kernel).err().unwrap().at.unwrap().path, at, "{kernel:?}");
         };
         check(|kernel| kernel.with.clear(), "/kernel/with/suite");
+        check(|kernel| _ = kernel.with.insert("archive".into(), "{}".into()), "/kernel/with/archive");
         check(|kernel| kernel.id = "debian".into(), "/kernel/id");
         check(|kernel| kernel.id = "debian/sid/i386/6".into(), "/kernel/id");
         check(|kernel| kernel.packages.clear(), "/kernel/packages");

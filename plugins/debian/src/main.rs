@@ -1,6 +1,7 @@
-//! Kernel packages of Debian through apt: the newest of each suite and flavour, and exactly those that are locked.
+//! Kernel packages of Debian, and of other apt distributions, through apt: the newest of each suite and flavour, and exactly those that are locked.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod candidate;
 mod config;
 mod download;

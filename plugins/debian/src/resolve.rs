@@ -13,7 +13,7 @@ use crate::suite::Suite;
 
 /// What `config` asks for, sorted by id.
 pub fn resolve(job: &Job<'_>, config: &Config) -> Result<Vec<SourceKernel>, Failure> {
-    let machine = Machine::read()?;
+    let machine = Machine::read(config.archive.as_ref())?;
     let cache = job.cachedir();
     let archs: BTreeSet<Arch> = config.flavours.iter().map(|flavour| flavour.arch).collect();
     let total = (config.suites.len() * archs.len()) as u64;
@@ -21,7 +21,7 @@ pub fn resolve(job: &Job<'_>, config: &Config) -> Result<Vec<SourceKernel>, Fail
     let mut done = 0;
     for suite in &config.suites {
         for arch in &archs {
-            let state = State::open(&cache, &machine, suite, *arch)?;
+            let state = State::open(&cache, &machine, config.archive.as_ref(), suite, *arch)?;
             job.progress(done, Some(total), "suites", state.name());
             kernels.extend(resolve_suite(job, config, &state, suite, *arch)?);
             done += 1;
@@ -45,7 +45,7 @@ fn resolve_suite(
     let index = state.index(&pockets)?;
     let mut kernels = Vec::new();
     for flavour in config.flavours.iter().filter(|flavour| flavour.arch == arch) {
-        let listed = candidates(&index, flavour);
+        let listed = candidates(&index, suite, flavour);
         if listed.is_empty() {
             return Err(no_kernel(suite, flavour, &index));
         }
@@ -60,7 +60,7 @@ fn resolve_suite(
             return Err(Failure::transient(message)
                 .help("try again when the mirror has caught up, or use another one"));
         }
-        kernels.extend(found.into_iter().map(|candidate| kernel(suite, arch, candidate)));
+        kernels.extend(found.into_iter().map(|candidate| kernel(config, suite, arch, candidate)));
     }
     Ok(kernels)
 }
@@ -104,18 +104,22 @@ fn is_served(
     Ok(true)
 }
 
-fn kernel(suite: &Suite, arch: Arch, candidate: &Candidate) -> SourceKernel {
+fn kernel(config: &Config, suite: &Suite, arch: Arch, candidate: &Candidate) -> SourceKernel {
+    let mut with = BTreeMap::from([("suite".to_owned(), suite.name.clone())]);
+    if let Some(archive) = &config.archive {
+        with.insert("archive".to_owned(), serde_json::to_string(archive).unwrap_or_default());
+    }
     SourceKernel {
-        id: format!("debian/{}/{}/{}", suite.version, arch.id(), candidate.release),
+        id: format!("{}/{}/{}/{}", suite.distro, suite.version, arch.id(), candidate.release),
         packages: candidate.packages.clone(),
-        with: BTreeMap::from([("suite".to_owned(), suite.name.to_owned())]),
+        with,
     }
 }
 
 fn no_kernel(suite: &Suite, flavour: &Flavour, index: &Index) -> Failure {
-    let others: Vec<String> = flavours(index)
+    let others: Vec<String> = flavours(index, suite)
         .into_iter()
-        .filter(|name| *name != flavour.name && name.ends_with(flavour.arch.debian()))
+        .filter(|name| *name != flavour.name && (!suite.own_series || name.ends_with(flavour.arch.debian())))
         .collect();
     let failure = Failure::user(format!("suite {} has no kernel of flavour {}", suite.name, flavour.name))
         .at("/flavours");
@@ -170,7 +174,7 @@ mod tests {
         let flavour = Flavour { name: "clod-amd64".into(), arch: Arch::Amd64 };
         let names = ["linux-image-6.1.0-50-cloud-amd64", "linux-image-6.1.0-50-arm64"];
         let index = index(&names.map(|name| stanza(name, "6.1-1", "linux", "")).concat());
-        let failure = no_kernel(Suite::find("sid").unwrap(), &flavour, &index);
+        let failure = no_kernel(&Suite::find("sid").unwrap(), &flavour, &index);
         assert_eq!(failure.message, "suite sid has no kernel of flavour clod-amd64");
         assert_eq!(failure.help.unwrap(), "it has cloud-amd64");
     }

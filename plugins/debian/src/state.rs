@@ -7,6 +7,7 @@ use std::process::Command;
 
 use plugin::{Failure, Job, Level};
 
+use crate::archive::Archive;
 use crate::config::Arch;
 use crate::index::Index;
 use crate::machine::Machine;
@@ -19,7 +20,7 @@ use crate::trouble::{self, Trouble};
 /// apt's private folder.
 pub struct State<'a> {
     machine: &'a Machine,
-    suite: &'static Suite,
+    suite: &'a Suite,
     arch: Arch,
     folder: PathBuf,
 }
@@ -42,12 +43,14 @@ impl<'a> State<'a> {
     pub fn open(
         cache: &Path,
         machine: &'a Machine,
-        suite: &'static Suite,
+        archive: Option<&Archive>,
+        suite: &'a Suite,
         arch: Arch,
     ) -> Result<State<'a>, Failure> {
+        let place = archive.map(|archive| format!("{}-", archive.folder())).unwrap_or_default();
         let folder = std::path::absolute(cache)
             .map_err(|error| Failure::tool(format!("{}: {error}", cache.display())))?
-            .join(format!("{}-{}", suite.name, arch.debian()));
+            .join(format!("{place}{}-{}", suite.name, arch.debian()));
         let state = State { machine, suite, arch, folder };
         state.write().map_err(|error| Failure::tool(format!("{}: {error}", state.folder.display())))?;
         Ok(state)
@@ -73,9 +76,10 @@ impl<'a> State<'a> {
         let mut text = String::new();
         for (pocket, entry) in self.pockets() {
             text += &format!(
-                "Types: deb\nURIs: {}\nSuites: {pocket}\nComponents: main\nArchitectures: {}\nTargets: Packages\n\
+                "Types: deb\nURIs: {}\nSuites: {pocket}\nComponents: {}\nArchitectures: {}\nTargets: Packages\n\
                  PDiffs: no\n",
                 entry.uri,
+                self.components(entry),
                 self.arch.debian()
             );
             if let Some(keys) = &entry.signed_by {
@@ -88,13 +92,18 @@ impl<'a> State<'a> {
 
     fn pockets(&self) -> Vec<(String, &Entry)> {
         let mirror = &self.machine.mirror;
-        let pockets = self.suite.pockets().into_iter();
+        let pockets = self.suite.pockets.iter();
         pockets
             .filter_map(|pocket| {
                 let entry = if pocket.security { mirror.security.as_ref()? } else { &mirror.archive };
-                Some((pocket.name, entry))
+                Some((pocket.name.clone(), entry))
             })
             .collect()
+    }
+
+    /// Of Debian only `main`, whatever else the machine takes: kernels are there.
+    fn components(&self, entry: &Entry) -> String {
+        if self.suite.own_series { "main".to_owned() } else { entry.components.join(" ") }
     }
 
     /// E.g. `bookworm amd64`.
@@ -144,8 +153,7 @@ impl<'a> State<'a> {
     /// A pocket that the mirror doesn't have is reported and does without; the others must answer, or an older
     /// kernel would pass for the newest.
     pub fn update(&self, job: &Job<'_>, guard: &Guard) -> Result<Vec<String>, Failure> {
-        if self.machine.mirror.security.is_none() && self.suite.pockets().iter().any(|pocket| pocket.security)
-        {
+        if self.machine.mirror.security.is_none() && self.suite.pockets.iter().any(|pocket| pocket.security) {
             let message = "this machine's apt has no security archive of Debian; kernels of it are not seen";
             job.log(Level::Warn, format!("{}: {message}", self.name()));
         }
@@ -170,7 +178,7 @@ impl<'a> State<'a> {
                 trouble => return Err(trouble.failure(&format!("suite {pocket} does not answer"), &about)),
             }
         }
-        let suite = self.suite.name;
+        let suite = &self.suite.name;
         if answered.is_empty() {
             let mirror = &self.machine.mirror.archive.uri;
             return Err(

@@ -136,7 +136,7 @@ fn a_wrong_configuration() {
         "resolve",
         config,
         "user",
-        &["unknown key \\\"newst\\\"", "suites, flavours, newest", "/newst"],
+        &["unknown key \\\"newst\\\"", "suites, flavours, archive, newest", "/newst"],
     );
     check("", "fetch", json!({}), "user", &["no \\\"kernel\\\" to fetch"]);
 }

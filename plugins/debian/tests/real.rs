@@ -140,3 +140,35 @@ fn a_flavour_that_is_not_there() {
     assert_eq!(result["message"], "suite sid has no kernel of flavour nonsense-amd64");
     assert!(result["help"].as_str().unwrap().contains("cloud-amd64"));
 }
+
+/// Debian's archive as a stranger's: named in the pipeline, with its keys.
+#[test]
+fn an_archive_by_its_url() {
+    if !is_real() {
+        return;
+    }
+    let place = "$(REPO_URI) $(RELEASE) $(COMPONENT)";
+    let targets = ["indextargets", "--format", place, "Created-By: Packages"];
+    let listed = Command::new("apt-get").args(targets).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    // `URL SUITE main`, of the suite itself.
+    let mut lines = listed.lines().filter_map(|line| line.strip_suffix(" main")?.split_once(' '));
+    let (url, suite) = lines.find(|(_, suite)| !suite.contains('-')).unwrap();
+    let archive = json!({
+        "distro": "other", "suites": {suite: "1"}, "url": url, "pockets": ["", "-updates"],
+        "keyring": "/usr/share/keyrings/debian-archive-keyring.gpg", "flavours": ["cloud-amd64"],
+    });
+    let plugin = Plugin::new();
+    let mut messages = plugin.run("resolve", json!({"archive": archive}));
+    let kernel = &messages.pop().unwrap()["kernels"][0];
+    let id = kernel["id"].as_str().unwrap();
+    assert!(id.starts_with("other/1/x86_64/") && id.ends_with("-cloud-amd64"), "{id}");
+    plugin.fetch(kernel);
+    // Keys that signed nothing of it.
+    let mut wrong = archive;
+    wrong["keyring"] = json!("/dev/null");
+    wrong["distro"] = json!("stranger");
+    let result = plugin.run("resolve", json!({"archive": wrong})).pop().unwrap();
+    assert_eq!(result["status"], "error", "{result}");
+    assert!(result["message"].as_str().unwrap().contains("does not answer"), "{result}");
+}
