@@ -1,13 +1,14 @@
 //! What works where: programs × kernels, and a reason for every cell that isn't plainly good.
 //!
-//! The model is here; `terminal.rs`, `markdown.rs` and `json.rs` show it.
+//! The model is here; `terminal.rs`, `markdown.rs`, `json.rs` and `junit.rs` show it.
 
+mod columns;
 mod json;
 mod junit;
 mod markdown;
 mod terminal;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub use json::{from_value, to_json, to_value};
 pub use junit::to_junit;
@@ -235,7 +236,7 @@ impl State {
 }
 
 /// A reason and where it holds, for the list below the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Footnote {
     /// The object, and the program where it is about one.
     pub subject: String,
@@ -293,11 +294,15 @@ impl Summary {
     pub fn footnotes(&self) -> Vec<Footnote> {
         let labels: Vec<String> = self.kernels.iter().map(|kernel| label(&kernel.id).join(" ")).collect();
         let mut notes: Vec<(Footnote, Vec<&Row>)> = Vec::new();
+        let mut known: HashMap<Footnote, usize> = HashMap::new();
         for row in &self.rows {
             for note in row.footnotes(&labels) {
-                match notes.iter_mut().find(|(known, _)| *known == note) {
-                    Some((_, rows)) => rows.push(row),
-                    None => notes.push((note, vec![row])),
+                match known.get(&note) {
+                    Some(index) => notes[*index].1.push(row),
+                    None => {
+                        known.insert(note.clone(), notes.len());
+                        notes.push((note, vec![row]));
+                    }
                 }
             }
         }
@@ -313,17 +318,19 @@ impl Row {
     /// The row's reasons, each with the kernels where it holds; without subject.
     fn footnotes(&self, labels: &[String]) -> Vec<Footnote> {
         let mut notes: Vec<Footnote> = Vec::new();
+        let mut known: HashMap<(State, &str), usize> = HashMap::new();
         for (cell, label) in self.cells.iter().zip(labels) {
             let Some(reason) = &cell.reason else { continue };
-            match notes.iter_mut().find(|note| note.state == cell.state && note.reason == *reason) {
-                Some(note) => note.kernels.push(label.clone()),
-                None => notes.push(Footnote {
+            let note = *known.entry((cell.state, reason)).or_insert(notes.len());
+            if note == notes.len() {
+                notes.push(Footnote {
                     subject: String::new(),
                     state: cell.state,
                     reason: reason.clone(),
-                    kernels: vec![label.clone()],
-                }),
+                    kernels: Vec::new(),
+                });
             }
+            notes[note].kernels.push(label.clone());
         }
         notes
     }

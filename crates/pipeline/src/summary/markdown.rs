@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use super::terminal::shown_kernels;
-use super::{Checked, Summary, label};
+use super::Summary;
 
 /// Title, table, legend, reasons, kernels and packages.
 pub fn to_markdown(summary: &Summary) -> String {
@@ -16,10 +15,11 @@ pub fn to_markdown(summary: &Summary) -> String {
 fn write(summary: &Summary, out: &mut String) -> std::fmt::Result {
     writeln!(out, "# {}: {}\n", summary.name, if summary.is_good() { "good" } else { "NOT good" })?;
     write!(out, "| program |")?;
-    for kernel in &summary.kernels {
-        write!(out, " {} |", escaped(&label(&kernel.id).join("<br>")))?;
+    let columns = summary.columns();
+    for column in &columns {
+        write!(out, " {} |", escaped(&column.head.join("<br>")))?;
     }
-    writeln!(out, "\n|--|{}", "--|".repeat(summary.kernels.len()))?;
+    writeln!(out, "\n|--|{}", "--|".repeat(columns.len()))?;
     for row in &summary.rows {
         let name = if row.program.is_empty() {
             row.object.clone()
@@ -27,8 +27,8 @@ fn write(summary: &Summary, out: &mut String) -> std::fmt::Result {
             format!("{}: {}", row.object, row.program)
         };
         write!(out, "| {} |", escaped(&name))?;
-        for cell in &row.cells {
-            write!(out, " {} |", cell.state.word())?;
+        for column in &columns {
+            write!(out, " {} |", column.cell(row).1)?;
         }
         out.push('\n');
     }
@@ -60,7 +60,7 @@ fn write_reasons(summary: &Summary, out: &mut String) -> std::fmt::Result {
         writeln!(out, "- {}", escaped(failure))?;
     }
     for note in notes {
-        let kernels = shown_kernels(&note.kernels, summary);
+        let kernels = summary.named(&note.kernels);
         writeln!(out, "- {}, `{}` on {}:", escaped(&note.subject), note.state.word(), escaped(&kernels))?;
         for line in note.reason.lines() {
             writeln!(out, "  {}  ", escaped(line))?;
@@ -71,16 +71,10 @@ fn write_reasons(summary: &Summary, out: &mut String) -> std::fmt::Result {
 
 fn write_kernels(summary: &Summary, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n## Kernels\n\n| kernel | its BTF | ours | verified |\n|--|--|--|--|")?;
-    for kernel in &summary.kernels {
+    for line in summary.kernel_lines() {
         let (full, ours) =
-            kernel.bytes.map(|(full, ours)| (full.to_string(), ours.to_string())).unwrap_or_default();
-        let checked = match (&kernel.failure, &kernel.checked) {
-            (Some(reason), _) => format!("FAILED: {reason}"),
-            (None, Checked::Booted(how)) => format!("booted: {how}"),
-            (None, Checked::Host(why)) => format!("host only: {why}"),
-            (None, Checked::No) => "no".to_owned(),
-        };
-        writeln!(out, "| {} | {full} | {ours} | {} |", escaped(&kernel.id), escaped(&checked))?;
+            line.bytes.map(|(full, ours)| (full.to_string(), ours.to_string())).unwrap_or_default();
+        writeln!(out, "| {} | {full} | {ours} | {} |", escaped(&line.name), escaped(&line.how))?;
     }
     Ok(())
 }

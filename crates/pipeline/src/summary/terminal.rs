@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Checked, State, Summary, label};
+use super::columns::Column;
+use super::{State, Summary};
 
 const GAP: usize = 2;
 
@@ -35,22 +36,21 @@ fn objects(summary: &Summary) -> usize {
     names.len()
 }
 
-/// As many columns side by side as fit; at least one.
-fn chunks(summary: &Summary, first: usize, width: usize) -> Vec<Vec<(usize, usize)>> {
-    let mut chunks: Vec<Vec<(usize, usize)>> = Vec::new();
+/// As many columns side by side as fit, each with its width; at least one.
+fn chunks(summary: &Summary, first: usize, width: usize) -> Vec<Vec<(Column, usize)>> {
+    let mut chunks: Vec<Vec<(Column, usize)>> = Vec::new();
     let mut used = usize::MAX;
-    for (index, kernel) in summary.kernels.iter().enumerate() {
-        let head = label(&kernel.id).iter().map(|line| line.chars().count()).max().unwrap_or(0);
-        let body =
-            summary.rows.iter().map(|row| row.cells[index].state.word().chars().count()).max().unwrap_or(0);
+    for column in summary.columns() {
+        let head = column.head.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+        let body = summary.rows.iter().map(|row| column.cell(row).1.chars().count()).max().unwrap_or(0);
         let wide = head.max(body);
         match chunks.last_mut() {
             Some(chunk) if used.saturating_add(GAP + wide) <= width => {
-                chunk.push((index, wide));
+                chunk.push((column, wide));
                 used += GAP + wide;
             }
             _ => {
-                chunks.push(vec![(index, wide)]);
+                chunks.push(vec![(column, wide)]);
                 used = first + GAP + wide;
             }
         }
@@ -60,7 +60,7 @@ fn chunks(summary: &Summary, first: usize, width: usize) -> Vec<Vec<(usize, usiz
 
 fn write_table(
     summary: &Summary,
-    columns: &[(usize, usize)],
+    columns: &[(Column, usize)],
     first: usize,
     color: bool,
     out: &mut String,
@@ -68,8 +68,8 @@ fn write_table(
     out.push('\n');
     for line in 0..3 {
         let mut text = " ".repeat(first);
-        for (index, wide) in columns {
-            text.push_str(&format!("{:GAP$}{:<wide$}", "", label(&summary.kernels[*index].id)[line]));
+        for (column, wide) in columns {
+            text.push_str(&format!("{:GAP$}{:<wide$}", "", column.head[line]));
         }
         writeln!(out, "{}", text.trim_end())?;
     }
@@ -83,19 +83,19 @@ fn write_table(
         }
         let name = if row.program.is_empty() { row.object.clone() } else { format!("  {}", row.program) };
         let mut text = format!("{name:<first$}");
-        for (index, wide) in columns {
-            let state = row.cells[*index].state;
-            let pad = wide - state.word().chars().count();
-            text.push_str(&format!("{:GAP$}{}{:pad$}", "", painted(state, color), ""));
+        for (column, wide) in columns {
+            let (state, word) = column.cell(row);
+            let pad = wide - word.chars().count();
+            text.push_str(&format!("{:GAP$}{}{:pad$}", "", painted(state, word, color), ""));
         }
         writeln!(out, "{}", text.trim_end())?;
     }
     Ok(())
 }
 
-fn painted(state: State, color: bool) -> String {
+fn painted(state: State, word: String, color: bool) -> String {
     let code = match state {
-        _ if !color => return state.word().to_owned(),
+        _ if !color => return word,
         State::Ok => 32,
         State::Host | State::Absent => 36,
         State::NeedsKernelBtf | State::Poisoned | State::LoadFailBoth | State::Skipped | State::TypeId => 33,
@@ -106,7 +106,7 @@ fn painted(state: State, color: bool) -> String {
         | State::Crash
         | State::Failed => 31,
     };
-    format!("\x1b[{code}m{}\x1b[0m", state.word())
+    format!("\x1b[{code}m{word}\x1b[0m")
 }
 
 fn write_legend(summary: &Summary, out: &mut String) -> std::fmt::Result {
@@ -125,13 +125,7 @@ fn write_reasons(summary: &Summary, out: &mut String) -> std::fmt::Result {
         writeln!(out, "\nwhy")?;
     }
     for note in notes {
-        writeln!(
-            out,
-            "  {} · {} · {}",
-            note.subject,
-            note.state.word(),
-            shown_kernels(&note.kernels, summary)
-        )?;
+        writeln!(out, "  {} · {} · {}", note.subject, note.state.word(), summary.named(&note.kernels))?;
         for line in note.reason.lines() {
             writeln!(out, "    {line}")?;
         }
@@ -142,23 +136,13 @@ fn write_reasons(summary: &Summary, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-pub(super) fn shown_kernels(kernels: &[String], summary: &Summary) -> String {
-    if kernels.len() == summary.kernels.len() { "all kernels".to_owned() } else { kernels.join(", ") }
-}
-
 fn write_kernels(summary: &Summary, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\nkernels")?;
-    let wide = summary.kernels.iter().map(|kernel| kernel.id.chars().count()).max().unwrap_or(0);
-    for kernel in &summary.kernels {
-        let sizes =
-            kernel.bytes.map(|(full, ours)| format!("{full:>9} -> {ours} bytes  ")).unwrap_or_default();
-        let checked = match (&kernel.failure, &kernel.checked) {
-            (Some(reason), _) => format!("FAILED: {}", reason.lines().collect::<Vec<_>>().join("; ")),
-            (None, Checked::Booted(how)) => format!("booted: {how}"),
-            (None, Checked::Host(why)) => format!("host only: {why}"),
-            (None, Checked::No) => "not verified".to_owned(),
-        };
-        writeln!(out, "  {:<wide$}  {sizes}{checked}", kernel.id)?;
+    let lines = summary.kernel_lines();
+    let wide = lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
+    for line in lines {
+        let sizes = line.bytes.map(|(full, ours)| format!("{full:>9} -> {ours} bytes  ")).unwrap_or_default();
+        writeln!(out, "  {:<wide$}  {sizes}{}", line.name, line.how)?;
     }
     Ok(())
 }
