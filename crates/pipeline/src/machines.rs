@@ -1,8 +1,9 @@
-//! Verifying all kernels of all packages: on the host, then in machines, one after the other.
+//! Verifying all kernels of all packages: on the host, then in machines, several at a time.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use kernels::Store;
 
@@ -22,16 +23,18 @@ use crate::works::{Ready, Worked, Works};
 
 /// What verification needs.
 pub(crate) struct Machines<'a> {
-    verifier: &'a Verifier<'a>,
-    store: &'a Store,
-    work: &'a Path,
-    works: &'a Works<'a>,
-    project: &'a Project,
+    pub verifier: &'a Verifier<'a>,
+    pub store: &'a Store,
+    pub work: &'a Path,
+    pub works: &'a Works<'a>,
+    pub project: &'a Project,
     /// A folder for each kernel's evidence.
-    evidence: &'a Path,
-    events: Events<'a>,
+    pub evidence: &'a Path,
+    pub events: Events<'a>,
+    /// How many kernels are verified at a time; vmtest has fewer machines run where memory or processors are short.
+    pub jobs: usize,
     /// What was said of the accelerator: the same isn't said for every kernel.
-    told: RefCell<BTreeSet<String>>,
+    pub told: Mutex<BTreeSet<String>>,
 }
 
 /// A kernel in a package.
@@ -44,20 +47,21 @@ struct Case<'a> {
     set: &'a ProgramSet,
 }
 
-impl<'a> Machines<'a> {
-    pub fn new(
-        verifier: &'a Verifier<'a>,
-        store: &'a Store,
-        work: &'a Path,
-        works: &'a Works<'a>,
-        project: &'a Project,
-        evidence: &'a Path,
-        events: Events<'a>,
-    ) -> Machines<'a> {
-        Machines { verifier, store, work, works, project, evidence, events, told: RefCell::default() }
-    }
+/// What became of a case.
+struct Ended {
+    compared: Result<(), Failure>,
+    machine: Machine,
+}
 
-    /// One kernel after the other: two boots at once starve each other.
+/// What a machine said, or why there was none.
+enum Machine {
+    None { why: String },
+    Ran(Verified),
+    Failed(Failure),
+}
+
+impl<'a> Machines<'a> {
+    /// The report says the same whichever kernel is done first.
     pub fn verify_all(
         &self,
         done: &[Worked],
@@ -65,23 +69,43 @@ impl<'a> Machines<'a> {
         stop: &Stop,
         report: &mut Report,
     ) -> Result<(), Error> {
-        for worked in done {
-            for published in packages.iter().filter(|one| one.arch == worked.chosen.id.arch()) {
-                if stop.is_told() {
-                    return Ok(());
-                }
-                if let Some(case) = self.case(worked, published) {
-                    self.verify_one(case, report)?;
-                }
-            }
+        let of = |worked| packages.iter().filter_map(move |published| self.case(worked, published));
+        let cases: Vec<Case<'_>> = done.iter().flat_map(of).collect();
+        for (case, ended) in cases.iter().zip(self.each(&cases, stop)) {
+            let Some(ended) = ended else { continue };
+            tell(report, case, ended?);
         }
         Ok(())
+    }
+
+    /// What became of each; None for those that were not begun because somebody said stop.
+    fn each(&self, cases: &[Case<'_>], stop: &Stop) -> Vec<Option<Result<Ended, Error>>> {
+        let next = AtomicUsize::new(0);
+        let ended: Vec<Mutex<Option<Result<Ended, Error>>>> =
+            cases.iter().map(|_| Mutex::default()).collect();
+        // Threads of their own: most of the time they wait for machines.
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.min(cases.len()) {
+                scope.spawn(|| {
+                    while !stop.is_told() {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(case) = cases.get(index) else { break };
+                        *ended[index].lock().unwrap_or_else(PoisonError::into_inner) =
+                            Some(self.verify(*case));
+                    }
+                });
+            }
+        });
+        ended.into_iter().map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
     fn case<'b>(&'b self, worked: &'b Worked, published: &'b Published) -> Option<Case<'b>> {
         let ready = worked.result.as_ref().ok()?;
         let made = ready.made.get(published.package)?.as_ref()?;
         let set = self.works.set(published.package, published.arch)?;
+        if published.arch != worked.chosen.id.arch() {
+            return None;
+        }
         Some(Case { worked, ready, made, published, set })
     }
 
@@ -89,27 +113,25 @@ impl<'a> Machines<'a> {
         self.works.subject(&case.worked.chosen.id, &self.project.file.packages[case.published.package])
     }
 
-    fn verify_one(&self, case: Case<'_>, report: &mut Report) -> Result<(), Error> {
-        let (id, name) = (&case.worked.chosen.id, self.subject(case));
-        if let Err(failure) = self.compare(case, &name)? {
-            report.fail(id, &failure);
-        }
-        if let Some(why) = self.verifier.why_not_booted(id.arch()) {
+    fn verify(&self, case: Case<'_>) -> Result<Ended, Error> {
+        let name = self.subject(case);
+        Ok(Ended { compared: self.compare(case, &name)?, machine: self.machine(case, name)? })
+    }
+
+    fn machine(&self, case: Case<'_>, name: String) -> Result<Machine, Error> {
+        if let Some(why) = self.verifier.why_not_booted(case.worked.chosen.id.arch()) {
             self.events.kept(Phase::Verify, name, format!("compared on the host only: {why}"));
-            report.on_host(id, &why);
-            return Ok(());
+            return Ok(Machine::None { why });
         }
         if let Some(lacks) = &self.verifier.lacks {
             self.events.begin(Phase::Verify, name).failed(lacks);
-            report.verified(id, without_machine(lacks));
-            return Ok(());
+            return Ok(Machine::Ran(without_machine(lacks)));
         }
         let key = self.verifier.key(&case.ready.known, case.made, case.set);
         if let Some(verified) = self.verifier.find(self.store, &key) {
             self.events.kept(Phase::Verify, &name, "booted before, with the same answer");
             self.works.ledger().add(Phase::Verify.name(), name, key, End::Kept, None);
-            report.verified(id, verified);
-            return Ok(());
+            return Ok(Machine::Ran(verified));
         }
         let verified = self.boot(case)?;
         let failed = match &verified {
@@ -117,16 +139,12 @@ impl<'a> Machines<'a> {
             Err(failure) => Some(failure.message.clone()),
         };
         let end = if failed.is_none() { End::Done } else { End::Failed };
-        match verified {
-            Ok(verified) => {
-                self.verifier.keep(self.store, &key, &verified)?;
-                verified.notes.iter().for_each(|note| self.events.warn(note.clone()));
-                report.verified(id, verified);
-            }
-            Err(failure) => report.fail(id, &failure),
+        if let Ok(verified) = &verified {
+            self.verifier.keep(self.store, &key, verified)?;
+            verified.notes.iter().for_each(|note| self.events.warn(note.clone()));
         }
         self.works.ledger().add(Phase::Verify.name(), name, key, end, failed);
-        Ok(())
+        Ok(verified.map_or_else(Machine::Failed, Machine::Ran))
     }
 
     /// Makes every decision again with the packaged BTF, unless that was done with the same bytes. A package that was
@@ -173,7 +191,7 @@ impl<'a> Machines<'a> {
         }
         let fell_back = |accel: vmtest::Accel, reason: &str| {
             let text = format!("the machines run on {accel}: {reason}");
-            if self.told.borrow_mut().insert(text.clone()) {
+            if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
                 self.events.warn(text);
             }
         };
@@ -186,6 +204,18 @@ impl<'a> Machines<'a> {
             events: self.events,
         };
         Ok(verifying::in_machine(self.looked_up(case)?, &content, booting, &fell_back))
+    }
+}
+
+fn tell(report: &mut Report, case: &Case<'_>, ended: Ended) {
+    let id = &case.worked.chosen.id;
+    if let Err(failure) = ended.compared {
+        report.fail(id, &failure);
+    }
+    match ended.machine {
+        Machine::None { why } => report.on_host(id, &why),
+        Machine::Ran(verified) => report.verified(id, verified),
+        Machine::Failed(failure) => report.fail(id, &failure),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Packages: made when what they hold changed, or when they are no longer where they were put.
 
-use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use bundle::{Bundle, PackageEntry};
 use kernels::Arch;
@@ -34,7 +34,7 @@ pub(crate) struct Published {
     /// Whether it was made now.
     pub is_new: bool,
     path: PathBuf,
-    opened: OnceCell<Bundle>,
+    opened: OnceLock<Bundle>,
 }
 
 /// A package that was made, or was there, and is not yet published.
@@ -150,7 +150,7 @@ impl Publishing<'_> {
                 arch,
                 is_new: bytes.is_some(),
                 path,
-                opened: OnceCell::new(),
+                opened: OnceLock::new(),
             });
         }
         if !is_there {

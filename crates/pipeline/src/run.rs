@@ -1,6 +1,7 @@
 //! Running a pipeline: kernels, then packages, then machines, then the summary.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use kernels::{Digest, Store};
 
@@ -84,7 +85,17 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
         let packages = publishing.make_all(&done, step.level, epoch, &mut report)?;
         if let Some(verifier) = &verifier {
             let evidence = dist.folder().join("evidence");
-            let machines = Machines::new(verifier, &store, &work, &works, &project, &evidence, tools.events);
+            let machines = Machines {
+                verifier,
+                store: &store,
+                work: &work,
+                works: &works,
+                project: &project,
+                evidence: &evidence,
+                events: tools.events,
+                jobs: options.jobs(),
+                told: Mutex::default(),
+            };
             machines.verify_all(&done, &packages, &options.patience.stop, &mut report)?;
         }
     }
