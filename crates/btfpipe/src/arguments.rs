@@ -119,7 +119,7 @@ pub enum Command {
     /// Boot a kernel of a pipeline for yourself
     #[command(subcommand)]
     Vm(vm::VmCommand),
-    /// Make a table, Markdown, JUnit, JSON or a profile of the time out of a run's events
+    /// Make a table, Markdown, JUnit, JSON, a log or a profile of the time out of a run's events
     #[command(after_help = "Example: btfpipe report run.jsonl --format profile")]
     Report(ReportArguments),
     /// Say what this machine has of what pipelines need, and which Debian package brings the rest
@@ -327,6 +327,8 @@ pub enum ReportFormat {
     Json,
     /// Which step and which kernel took how long
     Profile,
+    /// What the run said, line by line
+    Log,
 }
 
 /// `btfpipe completions`.

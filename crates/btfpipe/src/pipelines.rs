@@ -150,6 +150,7 @@ pub fn report(arguments: &ReportArguments) -> Result<Code, Error> {
     let recorded = commands::recorded(&arguments.events)?;
     let text = match arguments.format {
         ReportFormat::Profile => profile::profile(&recorded),
+        ReportFormat::Log => recorded.log,
         other => match &recorded.summary {
             Some(summary) => summarized(summary, other, &recorded),
             None => {
@@ -167,7 +168,7 @@ fn summarized(summary: &Summary, format: ReportFormat, recorded: &Recorded) -> S
         ReportFormat::Markdown => summary::to_markdown(summary),
         ReportFormat::Junit => summary::to_junit(summary, &profile::kernels(recorded)),
         ReportFormat::Json => summary::to_json(summary),
-        ReportFormat::Table | ReportFormat::Profile => {
+        ReportFormat::Table | ReportFormat::Profile | ReportFormat::Log => {
             summary::to_terminal(summary, progress::width(), color())
         }
     }

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::events::{End, Event, Level, Listener};
 use crate::outcome::Code;
+use crate::progress::{ended, line, note};
 use crate::summary::{self, Summary};
 
 /// The version of the format; it only gains fields.
@@ -132,6 +133,8 @@ pub struct Recorded {
     pub actions: Vec<Timed>,
     /// How many actions had nothing to do.
     pub kept: u64,
+    /// What a person without a terminal was told, line by line.
+    pub log: String,
     /// What works where; None for a run that didn't get there.
     pub summary: Option<Summary>,
     /// The exit code; None for a run that was killed.
@@ -185,14 +188,32 @@ impl Recorded {
                 if let Some(place) = open.iter().position(|(id, _)| *id == action) {
                     let (_, timed) = open.swap_remove(place);
                     let took = at.saturating_sub(timed.began);
+                    let end = match text("end").as_str() {
+                        "failed" => End::Failed(text("text")),
+                        "kept" => End::Kept(text("text")),
+                        _ => End::Done(text("text")),
+                    };
+                    let title = format!("{:<8} {}", timed.step, timed.subject);
+                    self.tell(at, &ended(&title, &end, Duration::from_millis(took)));
                     self.actions.push(Timed { took, end: text("end"), ..timed });
                 }
             }
             "kept" => self.kept += 1,
+            "note" => {
+                let level = if text("level") == "warning" { Level::Warning } else { Level::Info };
+                self.tell(at, &note(level, &text("text")));
+            }
             "summary" => self.summary = summary::from_value(&value["summary"]),
-            "run-ended" => self.code = value["code"].as_u64(),
+            "run-ended" => {
+                self.code = value["code"].as_u64();
+                self.tell(at, &text("said"));
+            }
             _ => {}
         }
+    }
+
+    fn tell(&mut self, at: u64, text: &str) {
+        self.log.push_str(&line(Duration::from_millis(at), text));
     }
 }
 
@@ -237,6 +258,9 @@ mod tests {
             recorded.actions.iter().map(|timed| (timed.step.as_str(), timed.end.as_str())).collect();
         assert_eq!(seen, [("fetch", "done"), ("verify", "failed")]);
         assert_eq!((recorded.kept, recorded.code), (1, Some(1)));
+        let told: Vec<&str> = recorded.log.lines().map(|line| &line[9..]).collect();
+        let wanted = ["verify   debian/13: FAILED: no", "warning: look", "something FAILED"];
+        assert!(told[0].starts_with("fetch    debian/12: 1 MB (") && told[1..] == wanted, "{told:?}");
         assert_eq!(recorded.summary, Some(summary));
         // Cut off anywhere, it is still read as far as it goes.
         for end in [0, 10, text.len() / 2, text.len() - 5] {

@@ -11,6 +11,7 @@ pub mod conform;
 pub mod content;
 mod dist;
 pub mod doctor;
+mod echo;
 pub mod engine;
 pub mod events;
 pub mod explain;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::echo;
 use crate::events::{End, Event, Level, Listener, Phase};
 use crate::stop::Stop;
 
@@ -32,6 +33,7 @@ impl View {
     pub fn choose(jobs: usize, stop: &Stop) -> View {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if std::io::stderr().is_terminal() && !dumb {
+            echo::off();
             View::Bars(Bars::new(ProgressDrawTarget::stderr(), jobs, stop.clone()))
         } else {
             View::Lines(Lines::new(Box::new(std::io::stderr()), HEARTBEAT, stop.clone()))
@@ -146,6 +148,7 @@ impl Listener for Bars {
 impl Drop for Bars {
     fn drop(&mut self) {
         self.total.finish_and_clear();
+        echo::restore();
     }
 }
 
@@ -222,8 +225,7 @@ impl Shared {
 
     fn print(&self, state: &mut State, text: &str) {
         state.last = Instant::now();
-        let seconds = self.start.elapsed().as_secs();
-        let line = format!("[{:>3}:{:02}] {text}\n", seconds / 60, seconds % 60);
+        let line = line(self.start.elapsed(), text);
         // A closed pipe must not end the run.
         let _ = state.out.write_all(line.as_bytes());
         let _ = state.out.flush();
@@ -274,11 +276,7 @@ impl Listener for Lines {
                 let Some(Running { title, since, .. }) = state.tasks.remove(&task) else {
                     return;
                 };
-                let text = match end {
-                    End::Done(what) => format!("{title}: {what} ({:.1} s)", since.elapsed().as_secs_f64()),
-                    End::Kept(why) => format!("{title}: nothing to do, {why}"),
-                    End::Failed(why) => format!("{title}: FAILED: {why}"),
-                };
+                let text = ended(&title, &end, since.elapsed());
                 self.shared.print(&mut state, &text);
             }
             Event::Note { level, text } => self.shared.print(&mut state, &note(level, &text)),
@@ -291,16 +289,32 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn note(level: Level, text: &str) -> String {
+pub(crate) fn note(level: Level, text: &str) -> String {
     match level {
         Level::Info => text.to_owned(),
         Level::Warning => format!("warning: {text}"),
     }
 }
 
+/// A line of the log, with the time since the run began.
+pub(crate) fn line(at: Duration, text: &str) -> String {
+    let seconds = at.as_secs();
+    format!("[{:>3}:{:02}] {text}\n", seconds / 60, seconds % 60)
+}
+
+/// How an action ended, in a line.
+pub(crate) fn ended(title: &str, end: &End, took: Duration) -> String {
+    match end {
+        End::Done(what) => format!("{title}: {what} ({:.1} s)", took.as_secs_f64()),
+        End::Kept(why) => format!("{title}: nothing to do, {why}"),
+        End::Failed(why) => format!("{title}: FAILED: {why}"),
+    }
+}
+
+/// The share first: what comes last may not fit on the line.
 fn moved(done: u64, total: Option<u64>, message: &str) -> String {
     match total {
-        Some(total) if total > 0 => format!("{message} {}%", done.min(total) * 100 / total),
+        Some(total) if total > 0 => format!("{}% {message}", done.min(total) * 100 / total),
         _ => message.to_owned(),
     }
 }
@@ -356,7 +370,7 @@ mod tests {
         let events = Events::new(&lines);
         let task = events.begin(Phase::Verify, "debian/12");
         task.moved(1, Some(4), "objects");
-        while !page.lines().iter().any(|line| line.contains("objects 25%")) {
+        while !page.lines().iter().any(|line| line.contains("25% objects")) {
             std::thread::yield_now();
         }
         assert!(page.lines().iter().any(|line| line.starts_with("still at work: verify   debian/12 (0 s")));

@@ -4,6 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::echo;
+use crate::outcome::Code;
+
 /// Whether to stop. Clones are one.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
@@ -11,12 +17,18 @@ pub struct Stop(Arc<AtomicBool>);
 impl Stop {
     /// Stops at the first SIGINT or SIGTERM; at the second the process ends at once, with exit code 130.
     pub fn on_signals() -> std::io::Result<Stop> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let stop = Stop::default();
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register_conditional_shutdown(signal, 130, stop.0.clone())?;
-            signal_hook::flag::register(signal, stop.0.clone())?;
-        }
+        let told = stop.clone();
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for _ in signals.forever() {
+                if told.is_told() {
+                    echo::restore();
+                    std::process::exit(i32::from(Code::Interrupted.number()));
+                }
+                told.tell();
+            }
+        })?;
         Ok(stop)
     }
 

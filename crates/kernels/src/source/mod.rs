@@ -79,7 +79,7 @@ impl Watch for Reporting<'_> {
             let left =
                 progress.left().map_or_else(String::new, |left| format!(", {} s left", left.as_secs()));
             let rate = progress.rate as f64 / 1e6;
-            self.say.moved(progress.done, total, &format!("{file}: {rate:.1} MB/s{left}"));
+            self.say.moved(progress.done, total, &format!("{rate:.1} MB/s{left}, {file}"));
         }
     }
 
