@@ -22,15 +22,21 @@ pub fn run(shell: &Shell, arguments: &[String]) -> Outcome {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
+/// Static and at a fixed place: finding and joining libraries is a good part of what a short command takes.
+const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
 /// Builds btfpipe with the guest inside, and the plugins written in Rust beside it.
 pub fn build(shell: &Shell) -> Result<PathBuf, Error> {
     let guests = guest::build(shell)?;
     eprintln!("building btfpipe");
+    // With a target of its own the flags are not those of build scripts and macros, which can't be static.
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let cargo = cmd!(
         shell,
-        "cargo build --quiet --locked --release --package btfpipe --package btfpipe-plugin-debian
+        "cargo build --quiet --locked --release --target {target} --package btfpipe --package btfpipe-plugin-debian
             --package btfpipe-plugin-dwarf"
     );
-    cargo.envs(guests).run()?;
-    Ok(guest::target_folder(shell).join("release/btfpipe"))
+    let given = std::env::var("RUSTFLAGS").unwrap_or_default();
+    cargo.env("RUSTFLAGS", format!("{FLAGS} {given}").trim()).envs(guests).run()?;
+    Ok(guest::target_folder(shell).join(target).join("release/btfpipe"))
 }
