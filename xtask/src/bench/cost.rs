@@ -1,6 +1,6 @@
 //! What a command costs: wall and processor time, and the most memory that it had at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -54,12 +54,26 @@ pub fn once(shell: &Shell, script: &str) -> Result<Cost, Error> {
     Ok(Cost { wall, cpu, peak: next()? })
 }
 
+/// What the two sides write. It is removed before each round: a file that is there with the same bytes need not be
+/// written, and that would be no work.
+pub struct Outputs {
+    pub ours: Vec<PathBuf>,
+    pub theirs: Vec<PathBuf>,
+}
+
 /// Both in turn, so that what disturbs the machine disturbs both; medians of all rounds.
-pub fn in_turn(shell: &Shell, ours: &str, theirs: Option<&str>) -> Result<(Cost, Option<Cost>), Error> {
+pub fn in_turn(
+    shell: &Shell,
+    outputs: &Outputs,
+    ours: &str,
+    theirs: Option<&str>,
+) -> Result<(Cost, Option<Cost>), Error> {
     let (mut our_costs, mut their_costs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        outputs.ours.iter().try_for_each(|path| shell.remove_path(path))?;
         our_costs.push(once(shell, ours)?);
         if let Some(theirs) = theirs {
+            outputs.theirs.iter().try_for_each(|path| shell.remove_path(path))?;
             their_costs.push(once(shell, theirs)?);
         }
     }

@@ -56,6 +56,6 @@ impl Inputs<'_> {
     /// After one round for nothing, which brings the inputs into memory.
     fn alone(&self, script: &str) -> Result<Cost, Error> {
         once(self.shell, script)?;
-        Ok(in_turn(self.shell, script, None)?.0)
+        Ok(in_turn(self.shell, &self.outputs(), script, None)?.0)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cost::{Cost, in_turn, once, words};
+use super::cost::{Cost, Outputs, in_turn, once, words};
 use super::inputs::{FILES, Inputs, size};
 use crate::Error;
 
@@ -69,7 +69,7 @@ impl Inputs<'_> {
         let mut rows = Vec::new();
         let mut row = |work: String, beside: &str, scripts: (String, String), by: By, wanted: Wanted| {
             eprintln!("{work}");
-            let (ours, theirs) = in_turn(self.shell, &scripts.0, Some(&scripts.1))?;
+            let (ours, theirs) = in_turn(self.shell, &self.outputs(), &scripts.0, Some(&scripts.1))?;
             let theirs = theirs.ok_or("nothing beside it")?;
             rows.push(Row { work, beside: beside.to_owned(), ours, theirs, by, wanted });
             Ok::<(), Error>(())
@@ -142,13 +142,19 @@ impl Inputs<'_> {
             self.made.iter().map(|kernel| self.bpftool(kernel, &self.objects)).collect();
         // Once for nothing: the store's pages come into memory.
         once(self.shell, &ours)?;
-        let (ours, theirs) = in_turn(self.shell, &ours, Some(&theirs.join("; ")))?;
+        let (ours, theirs) = in_turn(self.shell, &self.outputs(), &ours, Some(&theirs.join("; ")))?;
         let mut theirs = theirs.ok_or("nothing beside it")?;
         let times = count as f64 / self.made.len() as f64;
         theirs.wall = theirs.wall.mul_f64(times);
         theirs.cpu = theirs.cpu.mul_f64(times);
         let beside = format!("bpftool, one after the other: {times:.0} times what {} take", self.made.len());
         Ok(Row { work, beside, ours, theirs, by: By::Wall, wanted: Wanted::Times(500.0) })
+    }
+
+    /// What the commands below write.
+    pub fn outputs(&self) -> Outputs {
+        let of = |names: [&str; 2]| names.map(|name| self.folder.join(name)).into();
+        Outputs { ours: of(["ours.btf", "out"]), theirs: of(["theirs.btf", "copy"]) }
     }
 
     /// How the store calls a real kernel.
@@ -199,6 +205,6 @@ impl Inputs<'_> {
 
     fn copy_output(&self) -> String {
         let (from, to) = (self.folder.join("out"), self.folder.join("copy"));
-        format!("rm -rf {to}; cp -r {from} {to}", from = from.display(), to = to.display())
+        format!("cp -r {} {}", from.display(), to.display())
     }
 }
