@@ -11,24 +11,25 @@ use crate::record::{Outcome, RecordedRelo};
 impl Prepared {
     /// The instructions of a program as text, one a line, in the words of `bpftool prog dump xlated`.
     ///
-    /// Behind `;` stands what an instruction refers to, what CO-RE made of it, and the program's end.
+    /// Behind `;` stands what an instruction refers to, what CO-RE made of it, and the program's end. Control characters in
+    /// names are spaces here: a line stays a line.
     pub fn listing(&self, open: &OpenObject<'_>, program: &PreparedProgram) -> String {
         let mut text = String::new();
         let mut parts = program.parts.iter().peekable();
         let mut at = 0;
         while at < program.insns.len() {
             if let Some(part) = parts.next_if(|part| part.start == at) {
-                let _ = writeln!(text, "{}:", part.name);
+                let _ = writeln!(text, "{}:", plain(&part.name));
             }
             let insn = program.insns[at];
             let second = program.insns.get(at + 1).copied();
             let line = disassembly::text(insn, second);
             let notes = self.notes(open, program, at);
             let gap = if notes.is_empty() { "" } else { "  ; " };
-            let _ = writeln!(text, "{at:5}: {line}{gap}{}", notes.join("; "));
+            let _ = writeln!(text, "{at:5}: {line}{gap}{}", plain(&notes.join("; ")));
             at += if insn.is_ldimm64() { 2 } else { 1 };
         }
-        let _ = writeln!(text, "; {}", program.status);
+        let _ = writeln!(text, "; {}", plain(&program.status.to_string()));
         text
     }
 
@@ -85,7 +86,21 @@ fn relocation(open: &OpenObject<'_>, record: &RecordedRelo) -> String {
     format!("CO-RE {kind} {spec}: {end}{}", reason.unwrap_or_default())
 }
 
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 fn hex(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("bytes {digits}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_a_line() {
+        assert_eq!(plain("a\nb \u{1b}[2J"), "a b  [2J");
+    }
 }
