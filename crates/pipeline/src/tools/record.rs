@@ -97,14 +97,16 @@ fn rows<'r>(
         let relo = &object.relos()[record.index];
         let program = object.program_of(relo).map_or(object.section_of(relo), |program| &program.name);
         let local = record.local.as_ref().and_then(|local| local.0.text(object.btf()).ok());
-        [
+        let cells = [
             format!("{}:{program}", object.name()),
             object.insn_of(relo).to_string(),
             record.kind.map_or("?", |kind| kind.name()).to_owned(),
             local.unwrap_or_default(),
             record.outcome.name().to_owned(),
             answer(target, record),
-        ]
+        ];
+        // Names come out of files: what a terminal would obey must not get there.
+        cells.map(|cell| cell.replace(char::is_control, " "))
     })
 }
 
