@@ -2,7 +2,8 @@
 //!
 //! Times differ from run to run here, instructions hardly: callgrind counts those of one process that minimizes one
 //! kernel, once in a pass and once by its index in a store. The kernel is made: the types that our own programs know,
-//! many times over, grown and renumbered from a fixed seed. Counts depend on the compilers, so the baseline names them.
+//! many times over, grown and renumbered from a fixed seed. Counts depend on the compilers, and on what the processor
+//! knows, by which memory is copied and searched; so the baseline names them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -30,7 +31,8 @@ type Functions = BTreeMap<String, u64>;
 
 /// What was counted: by the path that was taken.
 struct Counts {
-    compilers: String,
+    /// Compilers and processor.
+    made_with: String,
     paths: BTreeMap<String, Functions>,
 }
 
@@ -40,8 +42,8 @@ pub enum Verdict {
     Good(String),
     /// Something does; where.
     Worse(String),
-    /// Counted with other compilers: there is nothing to compare with.
-    OtherCompilers(String),
+    /// Counted with other compilers, or on another processor: there is nothing to compare with.
+    NotAlike(String),
 }
 
 /// The task: compares, or with `--update` writes the baseline.
@@ -53,7 +55,7 @@ pub fn instructions(shell: &Shell, arguments: &[String]) -> Outcome {
                 println!("{text}");
                 Ok(ExitCode::SUCCESS)
             }
-            Verdict::Worse(text) | Verdict::OtherCompilers(text) => Err(text.into()),
+            Verdict::Worse(text) | Verdict::NotAlike(text) => Err(text.into()),
         },
         [flag] if flag == "--update" => {
             let text = write(&count(shell)?);
@@ -69,12 +71,12 @@ pub fn instructions(shell: &Shell, arguments: &[String]) -> Outcome {
 pub fn compare(shell: &Shell) -> Result<Verdict, Error> {
     let path = shell.current_dir().join(BASELINE);
     let baseline = read(&fs::read_to_string(&path).map_err(|error| format!("{BASELINE}: {error}"))?)?;
-    let compilers = compilers(shell)?;
-    if compilers != baseline.compilers {
-        return Ok(Verdict::OtherCompilers(format!(
-            "{BASELINE} is of {}, this is {compilers}; write it anew with \"cargo xtask instructions --update\" and \
+    let made_with = made_with(shell)?;
+    if made_with != baseline.made_with {
+        return Ok(Verdict::NotAlike(format!(
+            "{BASELINE} is of {}, this is {made_with}; write it anew with \"cargo xtask instructions --update\" and \
              say what changed",
-            baseline.compilers
+            baseline.made_with
         )));
     }
     Ok(judge(&baseline, &count(shell)?))
@@ -143,25 +145,33 @@ fn count(shell: &Shell) -> Result<Counts, Error> {
             .run()?;
         paths.insert(path.to_owned(), most(functions(&fs::read_to_string(&counted)?)?));
     }
-    Ok(Counts { compilers: compilers(shell)?, paths })
+    Ok(Counts { made_with: made_with(shell)?, paths })
 }
 
-fn compilers(shell: &Shell) -> Result<String, Error> {
+fn made_with(shell: &Shell) -> Result<String, Error> {
     let rustc = cmd!(shell, "rustc --version").quiet().read()?;
     let clang = cmd!(shell, "clang-19 --version").quiet().read()?;
-    Ok(format!("{rustc}, {}", clang.lines().next().unwrap_or_default()))
+    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processor = processor.map_or(std::env::consts::ARCH, |(_, name)| name);
+    Ok(format!("{rustc}, {}, {processor}", clang.lines().next().unwrap_or_default()))
 }
 
 /// Our own programs as objects, under names that do not depend on where they are.
 fn compile(shell: &Shell, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut objects = Vec::new();
+    // Where Debian keeps asm/types.h.
+    let headers = format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH);
     for source in files(&shell.current_dir().join("pipelines/programs"))? {
         let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(name) = name.strip_suffix(".c").filter(|name| name.ends_with(".bpf")) {
             let object = folder.join(name).with_extension("bpf.o");
-            cmd!(shell, "clang-19 -g -O2 -target bpfel -mcpu=v2 -D__TARGET_ARCH_x86 -c {source} -o {object}")
-                .quiet()
-                .run()?;
+            cmd!(
+                shell,
+                "clang-19 -g -O2 -target bpfel -mcpu=v2 -D__TARGET_ARCH_x86 -idirafter {headers} -c {source} -o {object}"
+            )
+            .quiet()
+            .run()?;
             objects.push(object);
         }
     }
@@ -231,7 +241,7 @@ fn most(functions: Functions) -> Functions {
 fn write(counts: &Counts) -> String {
     let mut text =
         String::from("# Written by \"cargo xtask instructions --update\": path, instructions, function.\n");
-    let _ = writeln!(text, "compilers {}", counts.compilers);
+    let _ = writeln!(text, "with {}", counts.made_with);
     for (path, functions) in &counts.paths {
         for (name, count) in functions {
             let _ = writeln!(text, "{path} {count} {name}");
@@ -241,11 +251,11 @@ fn write(counts: &Counts) -> String {
 }
 
 fn read(text: &str) -> Result<Counts, Error> {
-    let mut counts = Counts { compilers: String::new(), paths: BTreeMap::new() };
+    let mut counts = Counts { made_with: String::new(), paths: BTreeMap::new() };
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (path, rest) = line.split_once(' ').ok_or("a line without a count")?;
-        if path == "compilers" {
-            counts.compilers = rest.to_owned();
+        if path == "with" {
+            counts.made_with = rest.to_owned();
             continue;
         }
         let (count, name) = rest.split_once(' ').ok_or("a line without a function")?;
@@ -271,19 +281,19 @@ mod tests {
     #[test]
     fn more_than_five_percent_is_said_with_its_place() {
         let counts = |walk: u64| Counts {
-            compilers: "rustc 1".into(),
+            made_with: "rustc 1".into(),
             paths: BTreeMap::from([(
                 "pass".into(),
                 Functions::from([("main".into(), 100), ("walk".into(), walk)]),
             )]),
         };
         let baseline = read(&write(&counts(900))).unwrap();
-        assert_eq!(baseline.compilers, "rustc 1");
+        assert_eq!(baseline.made_with, "rustc 1");
         assert!(matches!(judge(&baseline, &counts(950)), Verdict::Good(text) if text.contains("+5.0 %")));
         assert!(matches!(judge(&baseline, &counts(100)), Verdict::Good(_)));
         match judge(&baseline, &counts(951)) {
             Verdict::Worse(text) => assert!(text.contains("51 more in walk, which took 900"), "{text}"),
-            Verdict::Good(_) | Verdict::OtherCompilers(_) => panic!("5.1 % more"),
+            Verdict::Good(_) | Verdict::NotAlike(_) => panic!("5.1 % more"),
         }
     }
 }

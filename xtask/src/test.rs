@@ -20,6 +20,8 @@ enum End {
     Passed,
     Failed(String),
     Skipped(String),
+    /// It ran where there was nothing to compare with.
+    NotCompared(String),
 }
 
 /// Runs every stage, also after a failure, and says in the last line what ran, what was skipped, and why.
@@ -99,22 +101,22 @@ fn tests(shell: &Shell, complete: bool) -> xshell::Result<()> {
     cargo.run()
 }
 
-/// The counts of other compilers are no reason to fail, and no reason to pass.
+/// Counts that can't be compared are no reason to fail; that they were not is said.
 fn instructions(shell: &Shell) -> Stage {
-    let mut other = None;
+    let mut not_alike = None;
     let ended = stage("instructions", || match instructions::compare(shell)? {
         Verdict::Good(text) => {
             eprintln!("{text}");
             Ok(())
         }
         Verdict::Worse(text) => Err(Error::from(text)),
-        Verdict::OtherCompilers(text) => {
-            other = Some(text);
+        Verdict::NotAlike(text) => {
+            not_alike = Some(text);
             Ok(())
         }
     });
-    match other {
-        Some(reason) => Stage { end: End::Skipped(reason), ..ended },
+    match not_alike {
+        Some(reason) => Stage { end: End::NotCompared(reason), ..ended },
         None => ended,
     }
 }
@@ -141,6 +143,7 @@ fn conclude(stages: &[Stage]) -> ExitCode {
                 good = false;
                 words.push(format!("{name} FAILED ({reason})"));
             }
+            End::NotCompared(reason) => words.push(format!("{name} not compared ({reason})")),
             End::Skipped(reason) => {
                 good &= !strict;
                 words.push(format!(
