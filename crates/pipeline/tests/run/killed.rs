@@ -27,10 +27,12 @@ fn a_killed_run_leaves_nothing_half() {
     let start = Instant::now();
     assert!(start_run(folder.path()).wait().unwrap().success());
     let takes = start.elapsed();
-    let (kills, mut killed) = (kills(), 0);
+    let (kills, mut killed, mut kill) = (kills(), 0, 0);
     // Moments like by chance, but the same in every test.
     let mut random: u32 = 2026;
-    for kill in 0..kills {
+    // Some runs end before their moment; on a machine that is now faster than it was, most do.
+    while killed < kills && kill < 4 * kills {
+        kill += 1;
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         // Two of three start with nothing, the others with what the run before left.
         if kill % 3 != 0 {
@@ -48,8 +50,8 @@ fn a_killed_run_leaves_nothing_half() {
             "after kill {kill}: other bytes than an uninterrupted run's"
         );
     }
-    assert!(killed > kills / 3, "only {killed} of {kills} runs were still going");
-    eprintln!("{killed} of {kills} runs were killed before their end; each next run made the same bytes");
+    assert!(killed == kills, "only {killed} of {kill} runs were still going");
+    eprintln!("{killed} of {kill} runs were killed before their end; each next run made the same bytes");
     let world = World::at(folder.path());
     assert_eq!(world.run().unwrap().code, Code::Ok);
     let mut after = everything(&folder.path().join("dist"), Path::new(""));
