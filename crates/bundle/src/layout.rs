@@ -10,6 +10,7 @@ mod members;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::arch::Arch;
 use crate::archive::{self, END, Style};
 use crate::error::Error;
 use crate::frame;
@@ -59,7 +60,7 @@ enum Container {
 pub struct Deliverable {
     /// What is in it.
     pub layout: Layout,
-    /// `<name>-<arch>-<layout>.<extension>`.
+    /// Its name, see [`Layout::file`].
     pub file: String,
     /// Its content.
     pub bytes: Vec<u8>,
@@ -116,19 +117,24 @@ impl Layout {
         members::of(bundle, self)
     }
 
-    /// The file to ship. `level` is zstd's; gzip and xz have a fixed one.
-    pub fn deliver(self, bundle: &Bundle, level: i32, threads: u32) -> Result<Deliverable, Error> {
-        let index = bundle.index();
+    /// The name of the file to ship, for the bundle `<name>-<arch>.tar.zst`.
+    pub fn file(self, name: &str, arch: Arch) -> String {
         let extension = match self.container() {
             Container::Pack(_) => "btfpack",
             Container::TarZst => "tar.zst",
             Container::TarXz => "tar.xz",
             Container::TarGz => "tar.gz",
         };
-        let file = match self {
-            Layout::Pack => format!("{}-{}.{extension}", index.name, index.arch),
-            _ => format!("{}-{}-{self}.{extension}", index.name, index.arch),
-        };
+        match self {
+            Layout::Pack => format!("{name}-{arch}.{extension}"),
+            _ => format!("{name}-{arch}-{self}.{extension}"),
+        }
+    }
+
+    /// The file to ship. `level` is zstd's; gzip and xz have a fixed one.
+    pub fn deliver(self, bundle: &Bundle, level: i32, threads: u32) -> Result<Deliverable, Error> {
+        let index = bundle.index();
+        let file = self.file(&index.name, index.arch);
         let bytes = match self.container() {
             Container::Pack(method) => {
                 write_pack(bundle, PackOptions { method, level, ..PackOptions::default() })?

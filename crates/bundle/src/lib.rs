@@ -50,6 +50,8 @@ mod release_pattern;
 #[cfg(feature = "full")]
 mod archive;
 #[cfg(feature = "full")]
+pub mod attestation;
+#[cfg(feature = "full")]
 mod checksums;
 #[cfg(feature = "full")]
 mod content;
@@ -69,6 +71,8 @@ mod manifest;
 mod outcomes;
 #[cfg(feature = "full")]
 mod reader;
+#[cfg(feature = "full")]
+mod signature;
 #[cfg(feature = "full")]
 mod writer;
 
@@ -95,10 +99,12 @@ pub use key::{KernelEntry, KernelKey};
 #[cfg(feature = "full")]
 pub use layout::{Deliverable, Layout, Member, UnknownLayout};
 #[cfg(feature = "full")]
-pub use manifest::{MANIFEST_VERSION, Manifest, ManifestKernel, PackageEntry};
+pub use manifest::{LayoutEntry, MANIFEST_VERSION, Manifest, ManifestKernel, PackageEntry};
 #[cfg(feature = "full")]
 pub use outcomes::{Outcome, Outcomes};
 #[cfg(feature = "full")]
 pub use reader::{Bundle, Limits};
+#[cfg(feature = "full")]
+pub use signature::{SignatureError, SigningKey};
 #[cfg(feature = "full")]
 pub use writer::{BundleBuilder, BundleMeta, Package};

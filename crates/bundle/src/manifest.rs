@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::frame::zstd_version;
 use crate::index::{BlobRef, ProgramEntry, check_stamp};
+use crate::layout::Deliverable;
 use crate::writer::Package;
 
 /// The version of the manifest that is written and read here.
@@ -19,6 +21,31 @@ pub struct Manifest {
     version: u32,
     /// The packages, sorted by file name.
     pub packages: Vec<PackageEntry>,
+    /// The same in the layouts of others, sorted by file name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layouts: Vec<LayoutEntry>,
+}
+
+/// A package in a layout of others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LayoutEntry {
+    /// Its file name.
+    pub file: String,
+    /// The layout's name.
+    pub layout: String,
+    /// The architecture of its kernels.
+    pub arch: Arch,
+    /// The digest and size of the file.
+    pub content: BlobRef,
+}
+
+impl LayoutEntry {
+    /// What the manifest says of `deliverable`.
+    pub fn of(deliverable: &Deliverable, arch: Arch) -> LayoutEntry {
+        let Deliverable { layout, file, bytes } = deliverable;
+        let content = BlobRef { sha256: Digest::of(bytes), size: bytes.len() as u64 };
+        LayoutEntry { file: file.clone(), layout: layout.name().to_owned(), arch, content }
+    }
 }
 
 /// One package.
@@ -44,6 +71,9 @@ pub struct PackageEntry {
     pub zst: BlobRef,
     /// How many distinct BTFs it holds.
     pub blobs: u64,
+    /// The digest of its set of programs, see [`Index::program_set`](crate::Index::program_set).
+    #[serde(default)]
+    pub program_set: Option<Digest>,
     /// Its kernels as `distro/version/arch/release`, in the order of its index.
     pub kernels: Vec<ManifestKernel>,
     /// Its programs, sorted by name.
@@ -87,6 +117,7 @@ impl PackageEntry {
             tar: BlobRef { sha256: package.tar_sha256, size: package.tar_size },
             zst: BlobRef { sha256: package.zst_sha256, size: package.zst_size },
             blobs: package.blobs,
+            program_set: Some(index.program_set()),
             kernels: index.kernels.iter().map(kernel).collect(),
             programs: index.programs.clone(),
         }
@@ -98,7 +129,14 @@ impl Manifest {
     pub fn new(packages: impl IntoIterator<Item = PackageEntry>) -> Manifest {
         let mut packages: Vec<_> = packages.into_iter().collect();
         packages.sort_by(|a, b| a.file.cmp(&b.file));
-        Manifest { format: FORMAT.into(), version: MANIFEST_VERSION, packages }
+        Manifest { format: FORMAT.into(), version: MANIFEST_VERSION, packages, layouts: Vec::new() }
+    }
+
+    /// With the files of these layouts, in any order.
+    pub fn with_layouts(mut self, layouts: impl IntoIterator<Item = LayoutEntry>) -> Manifest {
+        self.layouts.extend(layouts);
+        self.layouts.sort();
+        self
     }
 
     /// The text of `manifest.json`.
@@ -119,7 +157,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BundleBuilder, BundleMeta, Digest};
+    use crate::{BundleBuilder, BundleMeta};
 
     fn entry(arch: Arch) -> PackageEntry {
         let meta = BundleMeta { name: "n".into(), arch, engine: "e".into(), source_date_epoch: 5 };

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use bundle::PackageEntry;
+use bundle::attestation::{self, Build, PROVENANCE, SBOM};
+use bundle::{LayoutEntry, PackageEntry};
 
 use crate::busy::Busy;
 use crate::events::Events;
@@ -14,7 +15,39 @@ use crate::outcome::Error;
 const PARTIAL: &str = ".partial";
 /// The file that makes the packages a release; it is there only when all it names are.
 const SUMS: &str = "SHA256SUMS";
+/// A vendor's signature over it; one of the release before says nothing of this one.
+const SIGNATURE: &str = "SHA256SUMS.minisig";
 const MANIFEST: &str = "manifest.json";
+/// How the files of packages end.
+const ENDS: [&str; 4] = [".tar.zst", ".tar.gz", ".tar.xz", ".btfpack"];
+
+/// A file of a release, by what the manifest says of it.
+pub trait Shipped {
+    /// Its name.
+    fn file(&self) -> &str;
+    /// The digest of its bytes.
+    fn sha256(&self) -> bundle::Digest;
+}
+
+impl Shipped for PackageEntry {
+    fn file(&self) -> &str {
+        &self.file
+    }
+
+    fn sha256(&self) -> bundle::Digest {
+        self.zst.sha256
+    }
+}
+
+impl Shipped for LayoutEntry {
+    fn file(&self) -> &str {
+        &self.file
+    }
+
+    fn sha256(&self) -> bundle::Digest {
+        self.content.sha256
+    }
+}
 
 /// The folder, held until dropped.
 #[derive(Debug)]
@@ -71,7 +104,8 @@ impl Dist {
     /// Says that no release is here now, before its packages change one by one.
     pub fn retract(&self, keep: &[String]) -> Result<(), Error> {
         let stale = self.packages().into_iter().filter(|name| !keep.contains(name));
-        for name in [SUMS.to_owned(), MANIFEST.to_owned()].into_iter().chain(stale) {
+        let told = [SUMS, SIGNATURE, MANIFEST, SBOM, PROVENANCE].map(str::to_owned);
+        for name in told.into_iter().chain(stale) {
             let path = self.folder.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -84,23 +118,33 @@ impl Dist {
     }
 
     /// Makes the packages that were written a release.
-    pub fn release(&self, packages: &[PackageEntry]) -> Result<(), Error> {
-        let (manifest, sums) = papers(packages)?;
-        self.write(MANIFEST, manifest.as_bytes())?;
-        self.write(SUMS, sums.as_bytes())?;
+    pub fn release(
+        &self,
+        packages: &[PackageEntry],
+        layouts: &[LayoutEntry],
+        build: &Build,
+    ) -> Result<(), Error> {
+        for (name, text) in papers(packages, layouts, build)? {
+            self.write(name, text.as_bytes())?;
+        }
         Ok(())
     }
 
     /// Whether exactly this release is here, as far as its papers say.
-    pub fn is_released(&self, packages: &[PackageEntry]) -> Result<bool, Error> {
-        let (manifest, sums) = papers(packages)?;
-        Ok(self.is(MANIFEST, manifest.as_bytes()) && self.is(SUMS, sums.as_bytes()))
+    pub fn is_released(
+        &self,
+        packages: &[PackageEntry],
+        layouts: &[LayoutEntry],
+        build: &Build,
+    ) -> Result<bool, Error> {
+        let papers = papers(packages, layouts, build)?;
+        Ok(papers.iter().all(|(name, text)| self.is(name, text.as_bytes())))
     }
 
-    /// Whether a package is here, byte for byte.
-    pub fn has(&self, package: &PackageEntry) -> bool {
-        let found = kernels::Digest::of_file(&self.folder.join(&package.file));
-        found.is_ok_and(|(digest, _)| digest.to_string() == package.zst.sha256.to_string())
+    /// Whether a file of a release is here, byte for byte.
+    pub fn has(&self, shipped: &impl Shipped) -> bool {
+        let found = kernels::Digest::of_file(&self.folder.join(shipped.file()));
+        found.is_ok_and(|(digest, _)| digest.to_string() == shipped.sha256().to_string())
     }
 
     /// Writes a file unless it is here as it should be.
@@ -115,25 +159,43 @@ impl Dist {
         fs::read(self.folder.join(name)).is_ok_and(|found| found == bytes)
     }
 
-    /// The packages of the release that is here.
+    /// The packages of the release that is here, in all their layouts.
     fn packages(&self) -> Vec<String> {
         let text = fs::read(self.folder.join(MANIFEST)).unwrap_or_default();
-        let manifest = bundle::Manifest::parse(&text);
-        let files = manifest.into_iter().flat_map(|manifest| manifest.packages).map(|package| package.file);
+        let Ok(manifest) = bundle::Manifest::parse(&text) else {
+            return Vec::new();
+        };
+        let layouts = manifest.layouts.into_iter().map(|layout| layout.file);
+        let files = manifest.packages.into_iter().map(|package| package.file).chain(layouts);
         // A manifest is only text: nothing outside of the folder is removed on its word.
-        files.filter(|name| name.ends_with(".tar.zst") && !name.contains('/')).collect()
+        let ours = |name: &String| ENDS.iter().any(|end| name.ends_with(end)) && !name.contains('/');
+        files.filter(ours).collect()
     }
 }
 
-/// The texts of the manifest and of the sums.
-fn papers(packages: &[PackageEntry]) -> Result<(String, String), Error> {
-    let manifest = bundle::Manifest::new(packages.iter().cloned()).to_json();
+/// What is said of a release, by file; the sums, over all the rest, come last.
+fn papers(
+    packages: &[PackageEntry],
+    layouts: &[LayoutEntry],
+    build: &Build,
+) -> Result<[(&'static str, String); 4], Error> {
+    let manifest = bundle::Manifest::new(packages.iter().cloned()).with_layouts(layouts.iter().cloned());
     let mut sums = bundle::Checksums::new();
-    for package in packages {
-        sums.add(package.file.clone(), package.zst.sha256)?;
+    for package in &manifest.packages {
+        sums.add(package.file(), package.sha256())?;
     }
-    sums.add(MANIFEST, bundle::Digest::of(manifest.as_bytes()))?;
-    Ok((manifest, sums.to_string()))
+    for layout in &manifest.layouts {
+        sums.add(layout.file(), layout.sha256())?;
+    }
+    let [sbom, provenance, manifest] = [
+        (SBOM, attestation::sbom(&manifest, build)),
+        (PROVENANCE, attestation::provenance(&manifest, build)),
+        (MANIFEST, manifest.to_json()),
+    ];
+    for (name, text) in [&sbom, &provenance, &manifest] {
+        sums.add(*name, bundle::Digest::of(text.as_bytes()))?;
+    }
+    Ok([sbom, provenance, manifest, (SUMS, sums.to_string())])
 }
 
 impl Drop for Dist {
@@ -177,10 +239,18 @@ mod tests {
         for package in [&old, &new] {
             dist.write(&package.file, &package.tar_zst).unwrap();
         }
+        let (layouts, given, materials) = (vec![], vec![], vec![]);
+        let build = Build { pipeline: "p".into(), engine: "e".into(), layouts, given, materials };
+        let pack = bundle::Layout::Pack;
+        let pack = pack.deliver(&bundle::Bundle::open(&old.tar_zst).unwrap(), 1, 1).unwrap();
+        dist.write(&pack.file, &pack.bytes).unwrap();
+        let packs = [LayoutEntry::of(&pack, bundle::Arch::X86_64)];
         let entries = [&old, &new].map(PackageEntry::of);
-        dist.release(&entries).unwrap();
-        assert!(dist.is_released(&entries).unwrap() && !dist.is_released(&entries[..1]).unwrap());
-        assert!(entries.iter().all(|entry| dist.has(entry)));
+        dist.release(&entries, &packs, &build).unwrap();
+        assert!(dist.is_released(&entries, &packs, &build).unwrap());
+        assert!(!dist.is_released(&entries[..1], &packs, &build).unwrap());
+        assert!(!dist.is_released(&entries, &[], &build).unwrap());
+        assert!(entries.iter().all(|entry| dist.has(entry)) && dist.has(&packs[0]));
         assert_eq!(
             names(&folder),
             [
@@ -189,9 +259,13 @@ mod tests {
                 "SHA256SUMS",
                 "manifest.json",
                 "new-x86_64.tar.zst",
-                "old-x86_64.tar.zst"
+                "old-x86_64.btfpack",
+                "old-x86_64.tar.zst",
+                "provenance.intoto.json",
+                "sbom.cdx.json"
             ]
         );
+        dist.write(SIGNATURE, b"of the vendor").unwrap();
         dist.retract(&[new.file]).unwrap();
         assert_eq!(names(&folder), [".btfpipe.lock", ".partial", "new-x86_64.tar.zst"]);
         drop(dist);

@@ -1,12 +1,13 @@
 //! One package an architecture: the bundle of all its kernels.
 
-use bundle::{BundleBuilder, BundleMeta, KernelEntry, Package, ProgramEntry};
+use bundle::{BundleBuilder, BundleMeta, KernelEntry, Layout, Package, ProgramEntry};
 use kernels::{Arch, KernelId};
 
 use crate::engine::ProgramSet;
 use crate::key::{Key, WRITER};
 use crate::made::{Made, with_programs};
 use crate::outcome::Error;
+use crate::steps;
 
 /// What a bundle says of who made it.
 pub const ENGINE: &str = concat!("btfpipe ", env!("CARGO_PKG_VERSION"));
@@ -27,12 +28,19 @@ pub struct Packed<'a> {
 pub struct Settings<'a> {
     /// The package's name.
     pub name: &'a str,
-    /// zstd's level.
-    pub level: i32,
+    /// zstd's level, layouts, other words for versions.
+    pub step: &'a steps::Package,
     /// The time that its files carry.
     pub epoch: u64,
     /// How many threads compress: it decides nothing.
     pub threads: usize,
+}
+
+impl Settings<'_> {
+    /// The threads as compressors count them, at least one: none would make other bytes.
+    pub fn workers(&self) -> u32 {
+        u32::try_from(self.threads).unwrap_or(1).max(1)
+    }
 }
 
 /// The key of a package.
@@ -42,13 +50,22 @@ pub fn key(settings: Settings<'_>, kernels: &[Packed<'_>], set: &ProgramSet) -> 
         .with("engine", ENGINE)
         .with("name", settings.name)
         .with("arch", set.arch)
-        .with("level", settings.level)
+        .with("level", settings.step.level)
         .with("SOURCE_DATE_EPOCH", settings.epoch);
     let kernels = kernels.iter().fold(key, |key, Packed { id, build_id, made }| {
         let value = format!("{} {} {}", build_id.unwrap_or("-"), made.btf.sha256, made.records.sha256);
-        key.with(format!("kernel {id}"), value)
+        let key = key.with(format!("kernel {id}"), value);
+        match settings.step.aliases.of(id.distro(), id.version()) {
+            [] => key,
+            aliases => key.with(format!("aliases of {id}"), format!("{aliases:?}")),
+        }
     });
     with_programs(kernels, set)
+}
+
+/// The key of a package in a layout of others. It is made of the package alone, whose key stands for its bytes.
+pub fn layout_key(package: &Key, layout: Layout) -> Key {
+    Key::of("layout/1").with("layout", layout).with("package", package.digest())
 }
 
 /// Makes the package of the kernels of one architecture, each with its BTF and records.
@@ -57,19 +74,19 @@ pub fn package(
     kernels: Vec<(Packed<'_>, Vec<u8>, Vec<u8>)>,
     set: &ProgramSet,
 ) -> Result<Package, Error> {
-    let Settings { name, level, epoch, threads } = settings;
+    let Settings { name, step, epoch, .. } = settings;
     let meta = BundleMeta {
         name: name.to_owned(),
         arch: arch(set.arch),
         engine: ENGINE.to_owned(),
         source_date_epoch: epoch,
     };
-    let mut builder = BundleBuilder::new(meta)?.threads(u32::try_from(threads).unwrap_or(1).max(1));
+    let mut builder = BundleBuilder::new(meta)?.threads(settings.workers());
     for (Packed { id, build_id, .. }, btf, records) in kernels {
         let entry = KernelEntry {
             distro: id.distro().to_owned(),
             version: id.version().to_owned(),
-            version_aliases: Vec::new(),
+            version_aliases: step.aliases.of(id.distro(), id.version()).to_vec(),
             arch: arch(id.arch()),
             release: id.release().to_owned(),
             build_id: build_id.map(str::to_owned),
@@ -80,7 +97,7 @@ pub fn package(
         let sha256 = bundle::Digest::of(&program.elf);
         builder.add_program(ProgramEntry { name: program.name.clone(), sha256 })?;
     }
-    Ok(builder.finish(level)?)
+    Ok(builder.finish(step.level)?)
 }
 
 /// The same architecture in the bundle's words: the crates don't know each other.

@@ -190,6 +190,15 @@ impl Project {
         Ok(problems.into_result(&self.file.texts)?)
     }
 
+    /// What to say of versions that have other words and no kernel. No error: a profile may leave their kernels out.
+    pub fn idle_aliases(&self, kernels: &Kernels) -> Vec<String> {
+        let Some(step) = self.file.steps.package.as_ref().filter(|_| kernels.unresolved.is_empty()) else {
+            return Vec::new();
+        };
+        let idle = step.aliases.idle(kernels.chosen.keys());
+        idle.into_iter().map(|problem| self.file.invalid(problem).to_string()).collect()
+    }
+
     /// The kernels that the lock has, and those that the sources name where it has none.
     pub fn resolve_missing(
         &self,

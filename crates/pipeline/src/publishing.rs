@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use bundle::{Bundle, PackageEntry};
+use bundle::attestation::Build;
+use bundle::{Bundle, Layout, LayoutEntry, PackageEntry};
 use kernels::Arch;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::dist::Dist;
+use crate::dist::{Dist, Shipped};
 use crate::events::{Events, Phase};
 use crate::key::Key;
 use crate::ledger::End;
-use crate::outcome::Error;
+use crate::outcome::{Code, Error};
 use crate::packaging::{self, Packed, Settings};
 use crate::project::{Options, Project};
+use crate::releasing;
 use crate::report::Report;
+use crate::steps;
 use crate::works::{Worked, Works};
 
 /// What making packages needs.
@@ -37,12 +42,18 @@ pub(crate) struct Published {
     opened: OnceLock<Bundle>,
 }
 
-/// A package that was made, or was there, and is not yet published.
+/// A package with its layouts, not yet published.
 struct Item {
     package: usize,
     arch: Arch,
+    bundle: File<PackageEntry>,
+    layouts: Vec<File<LayoutEntry>>,
+}
+
+/// A file that was made, or was there.
+struct File<T> {
     key: Key,
-    entry: PackageEntry,
+    entry: T,
     /// None when it is there.
     bytes: Option<Vec<u8>>,
 }
@@ -63,29 +74,34 @@ impl Publishing<'_> {
     pub fn make_all(
         &self,
         done: &[Worked],
-        level: i32,
+        step: &steps::Package,
         epoch: u64,
         report: &mut Report,
     ) -> Result<Vec<Published>, Error> {
         let mut items = Vec::new();
         for (number, package) in self.project.file.packages.iter().enumerate() {
             for arch in &package.arches {
-                let settings = Settings { name: &package.name, level, epoch, threads: self.options.jobs() };
-                items.extend(self.item(number, *arch, settings, done, report)?);
+                let settings = Settings { name: &package.name, step, epoch, threads: self.options.jobs() };
+                let Some(bundle) = self.package(number, *arch, settings, done, report)? else {
+                    continue;
+                };
+                let layouts = self.layouts(&bundle, *arch, settings, report)?;
+                items.push(Item { package: number, arch: *arch, bundle, layouts });
             }
         }
-        self.publish(items, report)
+        let build = releasing::build(self.project, step, done, self.works.sets());
+        self.publish(items, &build, report)
     }
 
     /// A package, if there is a kernel for it.
-    fn item(
+    fn package(
         &self,
         package: usize,
         arch: Arch,
         settings: Settings<'_>,
         done: &[Worked],
         report: &mut Report,
-    ) -> Result<Option<Item>, Error> {
+    ) -> Result<Option<File<PackageEntry>>, Error> {
         let kernels: Vec<(&Worked, Packed<'_>)> = done
             .iter()
             .filter(|one| one.chosen.id.arch() == arch)
@@ -100,9 +116,7 @@ impl Publishing<'_> {
         let all: Vec<Packed<'_>> = kernels.iter().map(|(_, packed)| *packed).collect();
         let key = packaging::key(settings, &all, set);
         if let Some(entry) = self.find(&key) {
-            let what = format!("{} is there", entry.file);
-            self.events.kept(Phase::Package, entry.file.clone(), what);
-            return Ok(Some(Item { package, arch, key, entry, bytes: None }));
+            return Ok(Some(File { key, entry, bytes: None }));
         }
         let task = self.events.begin(Phase::Package, format!("{}-{arch}.tar.zst", settings.name));
         let mut contents = Vec::new();
@@ -117,46 +131,111 @@ impl Publishing<'_> {
         let made = packaging::package(settings, contents, set);
         let made = task.finish(made, |made| format!("{count} kernels, {} bytes", made.zst_size))?;
         let entry = PackageEntry::of(&made);
-        Ok(Some(Item { package, arch, key, entry, bytes: Some(made.tar_zst) }))
+        Ok(Some(File { key, entry, bytes: Some(made.tar_zst) }))
+    }
+
+    /// A package in the layouts of others. One that can't be made costs the others nothing.
+    fn layouts(
+        &self,
+        package: &File<PackageEntry>,
+        arch: Arch,
+        settings: Settings<'_>,
+        report: &mut Report,
+    ) -> Result<Vec<File<LayoutEntry>>, Error> {
+        let mut opened = None;
+        let mut files = Vec::new();
+        for layout in &settings.step.layouts {
+            let key = packaging::layout_key(&package.key, *layout);
+            if let Some(entry) = self.find(&key) {
+                files.push(File { key, entry, bytes: None });
+                continue;
+            }
+            let bundle = match &opened {
+                Some(bundle) => bundle,
+                None => opened.insert(self.open(package)?),
+            };
+            files.extend(self.layout(*layout, bundle, key, arch, settings, report));
+        }
+        Ok(files)
+    }
+
+    fn open(&self, package: &File<PackageEntry>) -> Result<Bundle, Error> {
+        Ok(match &package.bytes {
+            Some(bytes) => Bundle::open(bytes)?,
+            None => Bundle::open_file(self.dist.folder().join(&package.entry.file))?,
+        })
+    }
+
+    fn layout(
+        &self,
+        layout: Layout,
+        bundle: &Bundle,
+        key: Key,
+        arch: Arch,
+        settings: Settings<'_>,
+        report: &mut Report,
+    ) -> Option<File<LayoutEntry>> {
+        let arch = packaging::arch(arch);
+        let file = layout.file(settings.name, arch);
+        let task = self.events.begin(Phase::Package, file.as_str());
+        let made = layout.deliver(bundle, settings.step.level, settings.workers());
+        match task.finish(made, |made| format!("{} bytes", made.bytes.len())) {
+            Ok(made) => Some(File { key, entry: LayoutEntry::of(&made, arch), bytes: Some(made.bytes) }),
+            Err(error) => {
+                let reason = error.to_string();
+                report.note_failure(format!("{file}: {reason}"), Code::Failed);
+                self.works.ledger().add(Phase::Package.name(), file, key, End::Failed, Some(reason));
+                None
+            }
+        }
     }
 
     /// What the output folder has of a key, looked at byte for byte.
-    fn find(&self, key: &Key) -> Option<PackageEntry> {
+    fn find<T: Shipped + DeserializeOwned>(&self, key: &Key) -> Option<T> {
         let value = self.works.store().link(&key.text()).filter(|_| !self.options.rerun)?;
-        let entry: PackageEntry = serde_json::from_value(value).ok()?;
-        self.dist.has(&entry).then_some(entry)
+        let entry: T = serde_json::from_value(value).ok().filter(|entry: &T| self.dist.has(entry))?;
+        let file = entry.file();
+        self.events.kept(Phase::Package, file, format!("{file} is there"));
+        Some(entry)
     }
 
-    fn publish(&self, items: Vec<Item>, report: &mut Report) -> Result<Vec<Published>, Error> {
-        let entries: Vec<PackageEntry> = items.iter().map(|item| item.entry.clone()).collect();
-        let is_there = items.iter().all(|item| item.bytes.is_none()) && self.dist.is_released(&entries)?;
+    fn publish(&self, items: Vec<Item>, build: &Build, report: &mut Report) -> Result<Vec<Published>, Error> {
+        let packages: Vec<PackageEntry> = items.iter().map(|item| item.bundle.entry.clone()).collect();
+        let layouts: Vec<LayoutEntry> =
+            items.iter().flat_map(|item| &item.layouts).map(|file| file.entry.clone()).collect();
+        let is_new = |item: &Item| {
+            item.bundle.bytes.is_some() || item.layouts.iter().any(|layout| layout.bytes.is_some())
+        };
+        let is_there = !items.iter().any(is_new) && self.dist.is_released(&packages, &layouts, build)?;
         if !is_there {
-            let files: Vec<String> = entries.iter().map(|entry| entry.file.clone()).collect();
-            self.dist.retract(&files)?;
+            let files = packages.iter().map(Shipped::file).chain(layouts.iter().map(Shipped::file));
+            self.dist.retract(&files.map(str::to_owned).collect::<Vec<_>>())?;
         }
         let mut published = Vec::new();
-        for Item { package, arch, key, entry, bytes } in items {
-            if let Some(bytes) = &bytes {
-                self.dist.write(&entry.file, bytes)?;
-                let value = serde_json::to_value(&entry).unwrap_or_default();
-                self.works.store().set_link(&key.text(), value)?;
-            }
-            let end = if bytes.is_some() { End::Done } else { End::Kept };
-            self.works.ledger().add(Phase::Package.name(), entry.file.clone(), key, end, None);
-            report.package(&entry);
-            let path = self.dist.folder().join(&entry.file);
-            published.push(Published {
-                package,
-                arch,
-                is_new: bytes.is_some(),
-                path,
-                opened: OnceLock::new(),
-            });
+        for Item { package, arch, bundle, layouts } in items {
+            report.package(&bundle.entry);
+            let path = self.dist.folder().join(&bundle.entry.file);
+            let is_new = bundle.bytes.is_some();
+            self.put(bundle)?;
+            layouts.into_iter().try_for_each(|layout| self.put(layout))?;
+            published.push(Published { package, arch, is_new, path, opened: OnceLock::new() });
         }
         if !is_there {
-            self.dist.release(&entries)?;
+            self.dist.release(&packages, &layouts, build)?;
         }
         Ok(published)
+    }
+
+    /// Writes a file that is new, and remembers what became of it.
+    fn put<T: Shipped + Serialize>(&self, File { key, entry, bytes }: File<T>) -> Result<(), Error> {
+        if let Some(bytes) = &bytes {
+            self.dist.write(entry.file(), bytes)?;
+            let value = serde_json::to_value(&entry).unwrap_or_default();
+            self.works.store().set_link(&key.text(), value)?;
+        }
+        let end = if bytes.is_some() { End::Done } else { End::Kept };
+        self.works.ledger().add(Phase::Package.name(), entry.file(), key, end, None);
+        Ok(())
     }
 }
 

@@ -65,6 +65,7 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     let kernels = project.resolve_missing(options, tools.sources, &work, tools.events)?;
     let known = kernels.chosen.len();
     project.check_packages(&kernels)?;
+    project.idle_aliases(&kernels).into_iter().for_each(|idle| tools.events.warn(idle));
     let kernels = project.selected(kernels)?;
     let verifier = verifier(&project, options, &store, tools);
     let begun = kernels.chosen.len();
@@ -82,7 +83,7 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     } else if let Some(step) = project.file.steps.package.as_ref().filter(|_| left == 0) {
         let publishing =
             Publishing { project: &project, works: &works, dist: &dist, events: tools.events, options };
-        let packages = publishing.make_all(&done, step.level, epoch, &mut report)?;
+        let packages = publishing.make_all(&done, step, epoch, &mut report)?;
         if let Some(verifier) = &verifier {
             let evidence = dist.folder().join("evidence");
             let machines = Machines {
@@ -147,7 +148,8 @@ fn count(project: &Project, kernels: usize) -> u64 {
     let steps = &project.file.steps;
     let packages = project.file.packages.len() as u64;
     let each = 2 + packages * (u64::from(steps.minimize) + u64::from(steps.verify.is_some()));
-    kernels as u64 * each + packages * u64::from(steps.package.is_some()) + 1
+    let files = steps.package.as_ref().map_or(0, |step| 1 + step.layouts.len() as u64);
+    kernels as u64 * each + packages * files + 1
 }
 
 fn records(project: &Project, works: &Works<'_>, done: &[Worked]) -> BTreeMap<String, Digest> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::problem::{Problem, Problems};
+use crate::version_aliases::VersionAliases;
 use crate::yaml::{Fields, Node, Value, shortened};
 
 /// The steps in the order of the data; each builds on the one before.
@@ -21,6 +22,10 @@ pub struct Steps {
 pub struct Package {
     /// zstd's level, 1 to 22.
     pub level: i32,
+    /// What is written beside the bundle.
+    pub layouts: Vec<bundle::Layout>,
+    /// What machines call their version otherwise.
+    pub aliases: VersionAliases,
 }
 
 /// `verify`: QEMU, libbpf, comparison of instructions.
@@ -47,7 +52,7 @@ pub enum Accel {
 
 impl Default for Package {
     fn default() -> Self {
-        Package { level: 19 }
+        Package { level: 19, layouts: Vec::new(), aliases: VersionAliases::default() }
     }
 }
 
@@ -59,8 +64,10 @@ impl Default for Verify {
 
 /// The names under `steps:`, in the only order that makes sense.
 pub const NAMES: [&str; 4] = ["record", "minimize", "package", "verify"];
-/// The layouts that `package` knows.
-pub const LAYOUTS: [&str; 1] = ["bundle"];
+/// The layouts that `package` knows. The first is the bundle, which is always written.
+pub fn layouts() -> Vec<&'static str> {
+    std::iter::once("bundle").chain(bundle::Layout::ALL.map(bundle::Layout::name)).collect()
+}
 /// The values of `accel`.
 pub const ACCELS: [&str; 3] = ["auto", "kvm", "tcg"];
 
@@ -162,10 +169,17 @@ impl Package {
         {
             package.level = level as i32;
         }
-        if let Some(layouts) = fields.optional("layouts").and_then(|node| node.list("`layouts`", problems)) {
-            for layout in layouts {
-                one_of(layout, "layout", &LAYOUTS, problems);
+        if let Some(nodes) = fields.optional("layouts").and_then(|node| node.list("`layouts`", problems)) {
+            for layout in nodes {
+                let place = one_of(layout, "layout", &layouts(), problems);
+                let layout = place.and_then(|place| bundle::Layout::ALL.get(place.checked_sub(1)?));
+                package.layouts.extend(layout);
             }
+            package.layouts.sort();
+            package.layouts.dedup();
+        }
+        if let Some(aliases) = fields.optional("aliases") {
+            package.aliases = VersionAliases::decode(aliases, problems);
         }
         package
     }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use bundle::{Layout, LayoutEntry, PackageEntry};
 use kernels::{Arch, KernelId, Store};
+use serde::de::DeserializeOwned;
 
 use super::{Action, Runs, action};
 use crate::compiling::Compiler;
 use crate::content::{self, Held, Known};
+use crate::dist::Shipped;
 use crate::engine::ProgramSet;
 use crate::events::Phase;
 use crate::file::Package;
@@ -17,6 +20,7 @@ use crate::made::{self, Made};
 use crate::packaging::{self, Packed, Settings};
 use crate::programs;
 use crate::project::Project;
+use crate::steps;
 use crate::verifier::Verifier;
 use crate::verifying;
 use crate::works::{set_of, subject};
@@ -173,15 +177,19 @@ impl<'a> Making<'a> {
                 .copied()
                 .collect::<Vec<_>>()
             {
-                if let Some(action) = self.one_package(index, arch, step.level) {
+                if let Some(action) = self.one_package(index, arch, step) {
                     let made = self.add(action);
                     self.packages.insert((index, arch), made);
+                    for layout in &step.layouts {
+                        let action = self.layout(index, arch, *layout, made);
+                        self.add(action);
+                    }
                 }
             }
         }
     }
 
-    fn one_package(&self, index: usize, arch: Arch, level: i32) -> Option<Action> {
+    fn one_package(&self, index: usize, arch: Arch, step: &steps::Package) -> Option<Action> {
         let name = &self.package(index).name;
         let kernels: Vec<&Kernel> = self
             .kernels
@@ -204,7 +212,7 @@ impl<'a> Making<'a> {
             return Some(Action { inputs, needs, ..action(Phase::Package, file, runs, reason) });
         };
         let epoch = packaging::source_date_epoch(std::env::var_os("SOURCE_DATE_EPOCH")).unwrap_or_default();
-        let settings = Settings { name, level, epoch, threads: 1 };
+        let settings = Settings { name, step, epoch, threads: 1 };
         let packed: Vec<Packed<'_>> = made
             .iter()
             .map(|(kernel, made)| Packed {
@@ -214,18 +222,31 @@ impl<'a> Making<'a> {
             })
             .collect();
         let key = packaging::key(settings, &packed, &self.arches[&arch].sets[index]);
-        let (runs, reason) = self.is_there(&format!("{name}-{arch}.tar.zst"), &key);
+        let (runs, reason) = self.is_there::<PackageEntry>(&format!("{name}-{arch}.tar.zst"), &key);
         Some(Action { inputs, needs, key: Some(key), ..action(Phase::Package, file, runs, reason) })
     }
 
-    fn is_there(&self, file: &str, key: &Key) -> (Runs, String) {
+    /// A package in a layout of others.
+    fn layout(&self, index: usize, arch: Arch, layout: Layout, package: usize) -> Action {
+        let name = layout.file(&self.package(index).name, packaging::arch(arch));
+        let Action { subject, runs, key, .. } = &self.actions[package];
+        let key = key.as_ref().map(|key| packaging::layout_key(key, layout));
+        let (runs, reason) = match &key {
+            Some(key) => self.is_there::<LayoutEntry>(&name, key),
+            None => (*runs, "its package is made first".to_owned()),
+        };
+        let file = format!("{}/{name}", self.project.dist.display());
+        let (inputs, needs) = (vec![subject.clone()], vec![package]);
+        Action { inputs, needs, key, ..action(Phase::Package, file, runs, reason) }
+    }
+
+    fn is_there<T: Shipped + DeserializeOwned>(&self, file: &str, key: &Key) -> (Runs, String) {
         let entry = self.store.and_then(|store| store.link(&key.text()));
-        let Some(entry) = entry.and_then(|entry| serde_json::from_value::<bundle::PackageEntry>(entry).ok())
-        else {
+        let Some(entry) = entry.and_then(|entry| serde_json::from_value::<T>(entry).ok()) else {
             return (Runs::Yes, self.last.why("package", file, key));
         };
-        match kernels::Digest::of_file(&self.project.dist.join(&entry.file)) {
-            Ok((found, _)) if found.to_string() == entry.zst.sha256.to_string() => {
+        match kernels::Digest::of_file(&self.project.dist.join(entry.file())) {
+            Ok((found, _)) if found.to_string() == entry.sha256().to_string() => {
                 (Runs::No, "there, byte for byte".to_owned())
             }
             Ok(_) => (Runs::Yes, "the file is there, with other bytes".to_owned()),

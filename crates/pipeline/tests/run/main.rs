@@ -4,6 +4,7 @@ mod fixture;
 mod interrupted;
 mod keys;
 mod killed;
+mod layouts;
 mod nights;
 mod packages;
 mod plans;
@@ -67,7 +68,7 @@ fn the_bytes_don_t_depend_on_folder_and_threads() {
     one.run().unwrap();
     two.run().unwrap();
     let names = ["test-x86_64.tar.zst", "test-arm64.tar.zst", "SHA256SUMS", "manifest.json", "summary.json"];
-    for name in names {
+    for name in names.into_iter().chain(["sbom.cdx.json", "provenance.intoto.json"]) {
         assert!(one.read(&format!("dist/{name}")) == two.read(&format!("dist/{name}")), "{name} differs");
     }
     assert!(one.read("kernels.lock") == two.read("kernels.lock"));
