@@ -9,7 +9,7 @@ use pipeline::patience::Patience;
 use pipeline::project::{Options, Pattern};
 use pipeline::schemas;
 
-use crate::{store, tools, vm};
+use crate::{bundles, store, tools, vm};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -157,6 +157,11 @@ pub enum Command {
   btfpipe diff 5.10.btf 6.1.btf
   btfpipe diff 5.10.btf 6.1.btf --programs opensnoop.bpf.o")]
     Diff(tools::DiffArguments),
+    /// List, search, compare and verify packages
+    #[command(after_help = "Examples:
+  btfpipe bundle lookup dist/release-x86_64.tar.zst
+  btfpipe bundle extract dist/release-x86_64.tar.zst out --layout bcc")]
+    Bundle(bundles::BundleArguments),
     /// Print the JSON Schema of a format
     #[command(after_help = "Example: btfpipe schema pipeline > pipeline.json")]
     Schema(SchemaArguments),
@@ -245,6 +250,9 @@ pub struct RunArguments {
     /// Make everything again, whatever was made before; fetched packages stay
     #[arg(long)]
     pub rerun: bool,
+    /// Leave the last run as it is, of which retry and explain speak: for `bundle verify --reproduce`
+    #[arg(long, hide = true)]
+    pub unremembered: bool,
     /// How often to try again what may work when tried again: a mirror that doesn't answer
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub retries: u32,
@@ -410,6 +418,7 @@ impl RunArguments {
             until: self.step.clone(),
             fail_fast: self.fail_fast,
             rerun: self.rerun,
+            unremembered: self.unremembered,
             patience: Patience { retries: self.retries, ..Patience::default() },
             no_vm: self.no_vm,
             boot_anew: self.boot_anew,

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bundles;
 mod help;
 mod pipelines;
 mod store;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => pipelines::check(&arguments),
         Command::Schema(arguments) => pipelines::schema(&arguments),
         Command::Vm(command) => return end_with(vm::vm(&command), |error| error.code()),
+        Command::Bundle(arguments) => return end(bundles::run(&arguments), ToolError::code),
         Command::Record(arguments) => return end(tools::record(&arguments), ToolError::code),
         Command::Prepare(arguments) => return end(tools::prepare(&arguments), ToolError::code),
         Command::MinCoreBtf(arguments) => return end(tools::min_core_btf(&arguments), ToolError::code),

@@ -9,7 +9,7 @@ use crate::archive::check_limit;
 use crate::error::Error;
 
 /// The greatest window that plain `zstd -d` accepts: 128 MiB.
-const WINDOW_LOG: u32 = 27;
+pub(crate) const WINDOW_LOG: u32 = 27;
 /// How many bytes one worker compresses at a time.
 ///
 /// zstd is not quite reproducible where the content is a whole number of jobs: whether the last job ends the frame, or
@@ -35,9 +35,7 @@ pub(crate) fn encoder<W: Write>(
     threads: u32,
     size: u64,
 ) -> Result<Encoder<'static, W>, Error> {
-    if !(1..=22).contains(&level) {
-        return Err(Error::Level(level));
-    }
+    check_level(level)?;
     let make = || {
         let mut encoder = Encoder::new(out, level)?;
         encoder.multithread(threads.max(1))?;
@@ -50,6 +48,10 @@ pub(crate) fn encoder<W: Write>(
         Ok(encoder)
     };
     make().map_err(Error::Compress)
+}
+
+pub(crate) fn check_level(level: i32) -> Result<(), Error> {
+    if (1..=22).contains(&level) { Ok(()) } else { Err(Error::Level(level)) }
 }
 
 /// One frame of `content`.

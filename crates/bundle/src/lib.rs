@@ -56,6 +56,8 @@ mod checksums;
 #[cfg(feature = "full")]
 mod content;
 #[cfg(feature = "full")]
+pub mod delta;
+#[cfg(feature = "full")]
 mod error;
 #[cfg(feature = "full")]
 mod frame;

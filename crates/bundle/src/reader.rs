@@ -103,6 +103,11 @@ impl Bundle {
         self.files.iter().map(|(path, range)| (path.as_str(), range.len() as u64))
     }
 
+    /// A file of the archive, by its path.
+    pub fn file(&self, path: &str) -> Option<&[u8]> {
+        self.content(path)
+    }
+
     /// The minimized BTF of a kernel, by its exact key. None too where several build-ids share the key; then
     /// [`Index::resolve`] or [`Index::find`] tells them apart.
     pub fn btf(&self, key: &KernelKey) -> Option<&[u8]> {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod built_in;
+pub mod bundles;
 mod busy;
 pub mod chronicle;
 pub mod clang;

@@ -37,6 +37,13 @@ pub enum ProgramKind {
     Executable,
 }
 
+impl ProgramFile {
+    /// A file, by its name.
+    pub fn at(path: &Path) -> ProgramFile {
+        ProgramFile { kind: kind_of(path), path: path.to_owned(), sets: BTreeSet::new() }
+    }
+}
+
 /// An object, opened once for all kernels of its architecture.
 #[derive(Debug)]
 pub struct Program {
@@ -50,6 +57,18 @@ pub struct Program {
     pub object: BpfObject,
     /// The sets of programs that it belongs to.
     pub sets: BTreeSet<String>,
+}
+
+impl Program {
+    /// The same program by another name.
+    pub fn named(self: &Arc<Self>, name: &str) -> Result<Arc<Program>, relo_core::ObjectError> {
+        if self.name == name {
+            return Ok(self.clone());
+        }
+        let object = BpfObject::parse(name, &self.elf)?;
+        let (elf, sha256, sets) = (self.elf.clone(), self.sha256, self.sets.clone());
+        Ok(Arc::new(Program { name: name.to_owned(), elf, sha256, object, sets }))
+    }
 }
 
 /// A file or object that can't be used, and why.

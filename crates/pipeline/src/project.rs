@@ -44,6 +44,8 @@ pub struct Options {
     pub fail_fast: bool,
     /// Make everything again, whatever the store has; packages that were fetched stay.
     pub rerun: bool,
+    /// This is not the run that `retry` and `explain` speak of afterwards.
+    pub unremembered: bool,
     /// When to try again, and when to stop.
     pub patience: Patience,
     /// What the pipeline's profiles, inputs and variables are.

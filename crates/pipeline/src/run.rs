@@ -108,7 +108,9 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
     }
     let records = records(&project, &works, &done);
     let actions = works.into_ledger().finish();
-    actions.write(&store, &project.file.path)?;
+    if !options.unremembered {
+        actions.write(&store, &project.file.path)?;
+    }
     if options.patience.stop.is_told() {
         return Err(interrupted(&project, &actions, &done, left));
     }
