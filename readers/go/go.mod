@@ -1,0 +1,3 @@
+module btfpack
+
+go 1.19
