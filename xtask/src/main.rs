@@ -13,6 +13,7 @@ mod machines;
 mod packages;
 mod real;
 mod run;
+mod sizes;
 mod sources;
 mod test;
 
@@ -97,6 +98,18 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "measure cold and warm starts of the release's kernels, and write docs/machines.md",
         run: machines::times,
+    },
+    Task {
+        name: "sizes",
+        arguments: "[BTF…]",
+        about: "measure bundles beside the layouts of others, and write docs/sizes.md; files or folders with BTF",
+        run: sizes::sizes,
+    },
+    Task {
+        name: "lookup",
+        arguments: "BTF",
+        about: "measure what finding one kernel among 4,000 with BTFs of this size costs; fails above 1 ms or 2 MB",
+        run: sizes::lookup,
     },
     Task {
         name: "fuzz",

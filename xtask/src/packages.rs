@@ -64,6 +64,8 @@ pub const TEST: &[Package] = &[
     package("zstd", "reads the packages", Has::Command("zstd")),
     package("valgrind", "counts instructions", Has::Command("valgrind")),
     package("python3", "its tarfile reads the packages", Has::Command("python3")),
+    package("golang-go", "the reader in Go", Has::Command("go")),
+    package("minisign", "signs a release", Has::Command("minisign")),
     package("libzstd-dev", "the reader in C", Has::File(&["/usr/include/zstd.h"])),
     package("xz-utils", "reads the packages", Has::Command("xz")),
     package("libarchive-tools", "its bsdtar reads the packages", Has::Command("bsdtar")),

@@ -146,7 +146,8 @@ impl Layout {
         Ok(Deliverable { layout: self, file, bytes })
     }
 
-    fn tar(self, bundle: &Bundle) -> Result<Vec<u8>, Error> {
+    /// The archive of the members, before it is compressed.
+    pub fn tar(self, bundle: &Bundle) -> Result<Vec<u8>, Error> {
         tar(&self.members(bundle)?, bundle.source_date_epoch(), Style::PLAIN)
     }
 }

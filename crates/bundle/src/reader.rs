@@ -69,7 +69,12 @@ impl Bundle {
     /// As [`open`](Self::open), with other limits.
     pub fn open_within(bytes: &[u8], limits: &Limits) -> Result<Bundle, Error> {
         check_limit("size of the bundle", bytes.len() as u64, limits.compressed)?;
-        let tar = frame::decompress(bytes, limits.archive)?;
+        Bundle::of_tar(frame::decompress(bytes, limits.archive)?, limits)
+    }
+
+    /// Opens the archive of a bundle, already decompressed.
+    pub fn of_tar(tar: Vec<u8>, limits: &Limits) -> Result<Bundle, Error> {
+        check_limit("size of the decompressed archive", tar.len() as u64, limits.archive)?;
         let mut files = BTreeMap::new();
         let (entries, source_date_epoch) = archive::parse_archive(&tar, limits.files, limits.file)?;
         for entry in entries {

@@ -70,15 +70,13 @@ impl Report {
 
 /// Verifies; fails when anything is bad.
 pub fn verify(options: &Options, form: Form, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
+    if options.key.is_some() && !options.path.is_dir() {
+        return Err(ToolError::Usage("--key is for the folder of a release, which has the signature".into()));
+    }
     let key = options.key.as_deref().map(signing_key).transpose()?;
     let mut report = Report::default();
     let bundles = match options.path.is_dir() {
         true => release(&options.path, key.as_ref(), &mut report)?,
-        false if key.is_some() => {
-            return Err(ToolError::Usage(
-                "--key is for the folder of a release, which has the signature".into(),
-            ));
-        }
         false => one_file(&options.path, &mut report),
     };
     if !options.programs.is_empty() {
