@@ -11,7 +11,8 @@ use xshell::{Shell, cmd};
 use crate::packages::{self, RUN, TEST};
 use crate::{Error, Outcome, guest};
 
-const TARGETS: [&str; 7] = ["btf", "btf_ext", "elf", "index", "relocate", "minimize", "prepare"];
+const TARGETS: [&str; 9] =
+    ["btf", "btf_ext", "elf", "index", "relocate", "minimize", "prepare", "bundle", "pack"];
 
 /// What `cargo fuzz` compiles with, less the sanitizer.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -114,5 +115,8 @@ fn seeds(shell: &Shell, folder: &Path, btf: &Path) -> Result<(), Error> {
     )
     .quiet()
     .run()?;
+    cmd!(shell, "cargo run --quiet --locked --package bundle --example bundle_seeds -- {folder}")
+        .quiet()
+        .run()?;
     Ok(())
 }
