@@ -25,6 +25,7 @@ pub fn real(shell: &Shell) -> Result<(), Error> {
     cmd!(shell, "{program} run {PIPELINE} --dist {second} --rerun").run()?;
     let takes = start.elapsed();
     same_files(&first, &second)?;
+    verified(shell, &program, &first)?;
     killed(shell, &program, &third, takes)?;
     same_files(&first, &third)?;
     cmd!(shell, "{program} extract {PIPELINE} {kernels}").run()?;
@@ -44,6 +45,14 @@ fn kept(shell: &Shell, program: &Path, dist: &Path) -> Result<(), Error> {
         true => Ok(()),
         false => Err(format!("a second run had something to do:\n{said}").into()),
     }
+}
+
+/// What the release says of itself is true, down to each decision of its programs on the minimized BTF.
+fn verified(shell: &Shell, program: &Path, dist: &Path) -> Result<(), Error> {
+    let mut programs: Vec<PathBuf> = shell.read_dir("pipelines/programs")?;
+    programs.retain(|path| path.to_string_lossy().ends_with(".bpf.c"));
+    cmd!(shell, "{program} bundle verify {dist} --program {programs...}").ignore_stdout().run()?;
+    Ok(())
 }
 
 /// Every crate's tests that ask for `BTFPIPE_REAL=1`.
