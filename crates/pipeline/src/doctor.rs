@@ -37,7 +37,7 @@ pub struct Diagnosis(pub Vec<Finding>);
 
 /// Looks at everything. Changes nothing.
 pub fn examine() -> Diagnosis {
-    Diagnosis(vec![clang(), headers(), guest(), qemu(), kvm(), apt(), bpftool(), store()])
+    Diagnosis(vec![clang(), headers(), guest(), qemu(), kvm(), apt(), bpftool(), cage(), store()])
 }
 
 fn good(what: &'static str, text: impl Into<String>) -> Finding {
@@ -131,6 +131,18 @@ fn bpftool() -> Finding {
     }
 }
 
+fn cage() -> Finding {
+    const WHAT: &str = "plugins' cage";
+    let level = cage::Level::of_this_machine();
+    match level.missing() {
+        missing if missing.is_empty() => good(
+            WHAT,
+            format!("Landlock {}, seccomp, limits: files, network, processes, memory, disk", level.landlock),
+        ),
+        missing => poor(WHAT, format!("on this machine plugins can {}", missing.join("; "))),
+    }
+}
+
 fn store() -> Finding {
     const WHAT: &str = "store";
     let path = match Store::default_path() {
@@ -200,12 +212,12 @@ mod tests {
     #[test]
     fn every_finding_says_something() {
         let diagnosis = examine();
-        assert_eq!(diagnosis.0.len(), 8);
+        assert_eq!(diagnosis.0.len(), 9);
         for finding in &diagnosis.0 {
             assert!(!finding.text.is_empty(), "{finding:?}");
         }
         let said = diagnosis.to_string();
-        assert_eq!(said.lines().count(), 10, "{said}");
+        assert_eq!(said.lines().count(), 11, "{said}");
     }
 
     #[test]

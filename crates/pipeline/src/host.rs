@@ -1,43 +1,94 @@
 //! Runs plugins: programs in any language that speak `btfpipe-plugin/1` over stdin and stdout.
 //!
-//! A plugin gets a process of its own for each action, an environment of a few variables, folders, and a deadline.
-//! What it writes is believed only as far as it is seen: the host lists, checks and hashes the outputs itself.
+//! A plugin gets a process of its own for each action, an environment of a few variables, folders, a deadline, and a
+//! cage: it reads the system, its own folder and what plugin.yaml declares, writes its work folder, and has no network
+//! unless declared. What it writes is believed only as far as it is seen: the host lists, checks and hashes the outputs
+//! itself.
 
+mod confinement;
 mod digest;
 mod error;
+mod inputs;
+pub mod kit;
 mod outputs;
 mod process;
 mod search;
 mod session;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use ::cage::Level;
 use kernels::Digest;
 use plugin::{
-    HostMessage, Identity, Input, KernelRef, Level, Manifest, Outcome, Problem, Provides, Run, SourceKernel,
-    Validate,
+    Failure, HostMessage, Identity, Input, KernelRef, Manifest, Outcome, Problem, Provides, Run,
+    SourceKernel, Validate,
 };
 use serde_json::{Map, Value};
 
 pub use error::PluginError;
+pub(crate) use search::is_name;
 
+use confinement::Bounds;
 use search::Search;
-use session::{Answer, Session};
+use session::{Answer, Session, printable};
 
 /// Where plugins are found.
 pub struct Host;
 
 impl Host {
-    /// Looks for a plugin in `REPO_ROOT/plugins/NAME`, then in the folders of `$BTFPIPE_PLUGIN_PATH`, then for a
-    /// program `btfpipe-plugin-NAME` beside the running program and on `PATH`. Starts nothing.
+    /// Looks for a plugin in `REPO_ROOT/plugins/NAME`, then in the folders of `$BTFPIPE_PLUGIN_PATH` and in
+    /// `../share/btfpipe/plugins` beside the running program, then for a program `btfpipe-plugin-NAME` beside the running program and on `PATH`. Starts nothing.
     pub fn find(name: &str, repo_root: &Path) -> Result<Plugin, PluginError> {
         Search::of_this_process(repo_root).find(name)
     }
+
+    /// The plugin in a folder, whose name is the plugin's.
+    pub fn open(folder: &Path) -> Result<Plugin, PluginError> {
+        Search::of_this_process(folder).open(folder)
+    }
+
+    /// All plugins that [`Host::find`] would find, by name.
+    pub fn all(repo_root: &Path) -> Vec<Found> {
+        Search::of_this_process(repo_root).all()
+    }
+}
+
+/// A plugin that is there.
+#[derive(Debug)]
+pub struct Found {
+    /// The name that pipelines would use.
+    pub name: String,
+    /// Its plugin.yaml, or its program where there is none.
+    pub place: PathBuf,
+    /// The plugin, or why it can't be used.
+    pub plugin: Result<Plugin, PluginError>,
+}
+
+/// Plugins as lines for people.
+pub fn table(found: &[Found]) -> String {
+    let line = |Found { name, place, plugin }: &Found| match plugin {
+        Ok(plugin) => {
+            format!("{name:<16} {:<9} {:<28} {}\n", plugin.manifest.version, needs(plugin), place.display())
+        }
+        Err(error) => format!("{name:<16} can't be used: {error}\n"),
+    };
+    found.iter().map(line).collect()
+}
+
+/// What a plugin provides, and what it needs beyond what each may.
+fn needs(plugin: &Plugin) -> String {
+    let Manifest { provides, capabilities, .. } = &plugin.manifest;
+    let provides = provides.iter().map(|what| format!("{what:?}").to_lowercase());
+    let network = capabilities.network.then(|| "+network".to_owned());
+    let cache = confinement::keeps_cache(plugin).then(|| "+cache".to_owned());
+    let read = (!capabilities.read.is_empty()).then(|| "+read".to_owned());
+    provides.chain(network).chain(cache).chain(read).collect::<Vec<_>>().join(" ")
 }
 
 /// A plugin that can be run, by several threads at once.
@@ -52,6 +103,9 @@ pub struct Plugin {
     arguments: Vec<String>,
     timeout: Duration,
     limits: Limits,
+    bounds: Bounds,
+    /// What the machine's kernel has to hold it.
+    level: Level,
 }
 
 /// How long the host waits for what.
@@ -68,7 +122,8 @@ struct Limits {
 }
 
 const LIMITS: Limits = Limits {
-    hello: Duration::from_secs(5),
+    // An interpreter takes its time on a machine that compiles on all of its processors.
+    hello: Duration::from_secs(15),
     validate: Duration::from_secs(30),
     terminate: Duration::from_secs(2),
     kill: Duration::from_secs(10),
@@ -160,7 +215,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn message(&self, dirs: &Dirs, timeout: Duration) -> HostMessage {
+    fn message(&self, dirs: &Dirs, plugin: &Plugin) -> HostMessage {
         HostMessage::Run(Box::new(Run {
             id: ID,
             action: self.action.to_owned(),
@@ -171,10 +226,10 @@ impl<'a> Request<'a> {
             workdir: dirs.workdir.clone(),
             outdir: dirs.outdir.clone(),
             tmpdir: dirs.tmpdir.clone(),
-            cachedir: dirs.cachedir.clone(),
+            cachedir: dirs.cachedir.clone().filter(|_| confinement::keeps_cache(plugin)),
             source_date_epoch: self.source_date_epoch,
             jobs: self.jobs,
-            deadline_ms: Some(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            deadline_ms: Some(u64::try_from(plugin.timeout.as_millis()).unwrap_or(u64::MAX)),
             attempt: self.attempt,
         }))
     }
@@ -202,7 +257,7 @@ pub enum PluginEvent {
     /// A line for the log.
     Log {
         /// How serious it is.
-        level: Level,
+        level: plugin::Level,
         /// The line.
         message: String,
         /// The same for machines.
@@ -212,6 +267,8 @@ pub enum PluginEvent {
     Warning(String),
     /// A line of its stderr.
     Stderr(String),
+    /// What plugins can do on this machine in spite of their cage.
+    Uncaged(String),
 }
 
 /// What an action made.
@@ -236,6 +293,11 @@ pub struct OutputFile {
     pub digest: Digest,
     /// Bytes.
     pub size: u64,
+}
+
+/// A failure as a terminal can show it.
+fn printable_failure(failure: Failure) -> Failure {
+    Failure { message: printable(&failure.message), help: failure.help.as_deref().map(printable), ..failure }
 }
 
 impl Plugin {
@@ -275,6 +337,11 @@ impl Plugin {
         digest::of(self)
     }
 
+    /// The digests of all files of its folder, and of its program: what `plugins.lock` has of it.
+    pub fn trust_digests(&self) -> Result<(Digest, Digest), PluginError> {
+        digest::of_all(self)
+    }
+
     /// Runs one action and waits for its end.
     ///
     /// The calling thread must live until then, as the plugin is killed with it.
@@ -295,11 +362,15 @@ impl Plugin {
         events: &mut dyn FnMut(PluginEvent),
     ) -> Result<PluginResult, PluginError> {
         let dirs = request.dirs.make().map_err(|error| self.start(error))?;
-        let environment = dirs.cachedir.as_deref().map(|path| ("BTFPIPE_CACHE", path));
-        let mut session = Session::start(self, &dirs.workdir, environment, request.cancel, events)?;
+        let cage = confinement::cage(self, &dirs, request.config, &request.inputs);
+        let mut session = Session::start(self, &dirs, &cage, request.cancel, events)?;
         session.hello()?;
-        match session.ask(&request.message(&dirs, self.timeout), ID, self.timeout)? {
-            Answer::Result(Outcome::Error(failure)) => Err(PluginError::Failed(failure)),
+        let answer = session.ask(&request.message(&dirs, self), ID, self.timeout)?;
+        if let Some(path) = inputs::find_changed(&dirs, &request.inputs) {
+            return Err(PluginError::Input { plugin: self.name().to_owned(), path });
+        }
+        match answer {
+            Answer::Result(Outcome::Error(failure)) => Err(PluginError::Failed(printable_failure(failure))),
             Answer::Result(Outcome::Ok(success)) => Ok(PluginResult {
                 outputs: outputs::check(&dirs, &success.outputs).map_err(|problem| self.output(problem))?,
                 kernels: success.kernels,
@@ -315,7 +386,10 @@ impl Plugin {
         config: &Value,
         events: &mut dyn FnMut(PluginEvent),
     ) -> Result<Vec<Problem>, PluginError> {
-        let mut session = Session::start(self, Path::new("/"), None, None, events)?;
+        let folder = tempfile::tempdir().map_err(|error| self.start(error))?;
+        let dirs = Dirs::below(folder.path(), None).make().map_err(|error| self.start(error))?;
+        let cage = confinement::cage(self, &dirs, config, &[]);
+        let mut session = Session::start(self, &dirs, &cage, None, events)?;
         let hello = session.hello()?;
         if !hello.features.iter().any(|feature| feature == "validate") {
             session.leave();

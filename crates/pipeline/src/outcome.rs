@@ -7,6 +7,8 @@ use plugin::Class;
 use crate::file::FileError;
 use crate::problem::Invalid;
 use crate::sources::SourceError;
+use crate::template::TemplateError;
+use crate::trust::TrustError;
 
 /// An exit code; later ones win over earlier ones when several things went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +148,12 @@ pub enum Error {
     /// The package can't be written.
     #[error(transparent)]
     Bundle(#[from] bundle::Error),
+    /// A plugin that nobody trusts.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A plugin that can't be made.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
 }
 
 impl Error {
@@ -166,6 +174,10 @@ impl Error {
                 Code::Failed
             }
             Error::Bundle(_) => Code::Failed,
+            Error::Trust(TrustError::Plugin(error)) => Code::of_class(error.class()),
+            Error::Trust(TrustError::Io { .. }) | Error::Template(TemplateError::Io { .. }) => Code::Failed,
+            Error::Trust(_) => Code::Lock,
+            Error::Template(_) => Code::Usage,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Source plugins as [`Sources`]: found by name, run by the host, their words turned into ours.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use plugin::{FETCH, KernelRef, Level, Provides, RESOLVE, SourceKernel};
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ pub struct PluginSources<'a> {
     /// Who hears of what they say.
     pub events: Events<'a>,
 }
+
+/// Whether it was said what holds no plugin on this machine: once is enough.
+static TOLD: AtomicBool = AtomicBool::new(false);
 
 impl PluginSources<'_> {
     fn find(&self, name: &str) -> Result<Plugin, SourceError> {
@@ -53,6 +57,11 @@ impl PluginSources<'_> {
             }
             PluginEvent::Log { level: Level::Info, message, .. } => {
                 self.events.info(format!("{name}: {message}"))
+            }
+            PluginEvent::Uncaged(message) => {
+                if !TOLD.swap(true, Ordering::Relaxed) {
+                    self.events.warn(message);
+                }
             }
             PluginEvent::Started(_)
             | PluginEvent::Log { level: Level::Debug, .. }

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 pub use kernels::source::Pattern;
-use kernels::{KernelId, Lock, Store};
+use kernels::{KernelId, Lock, Store, source};
 use plugin::{Class, SourceKernel};
 
 use crate::conform;
@@ -18,6 +18,7 @@ use crate::problem::{At, Invalid, Problem, Problems, Text};
 use crate::programs::{self, ProgramFile};
 use crate::selection::Selection;
 use crate::sources::{SourceError, Sources};
+use crate::trust;
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +53,8 @@ pub struct Options {
     pub given: Given,
     /// Verify on the host only: boot nothing.
     pub no_vm: bool,
+    /// Refuse plugins that are not as `plugins.lock` says.
+    pub locked_plugins: bool,
     /// Use neither what machines said in earlier runs nor machines that were kept.
     pub boot_anew: bool,
 }
@@ -122,6 +125,10 @@ impl Project {
             file.sources().map(|source| (request(source), place(&file, source))).collect();
         if requests.is_empty() {
             return Err(Error::NoSource(options.file.clone()));
+        }
+        if options.locked_plugins {
+            let plugins = requests.iter().map(|(request, _)| request.plugin.as_str());
+            trust::verify(&root, plugins.filter(|name| !source::is_built_in(name)))?;
         }
         let programs = programs::find(&file)?;
         let mut dist = options.dist.clone().unwrap_or_else(|| plain(root.join("dist")));

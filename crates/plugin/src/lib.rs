@@ -26,7 +26,7 @@ mod serve;
 
 pub use job::{Job, Source};
 pub use line::LineError;
-pub use manifest::{Cache, Capabilities, Manifest, Provides, RunCommand};
+pub use manifest::{Cache, Capabilities, Limits, Manifest, Provides, RunCommand};
 pub use message::{
     At, Class, Hello, HostMessage, Identity, Input, Invalid, KernelRef, Level, Log, Outcome, Output,
     PluginHello, PluginMessage, Problem, Progress, Run, RunResult, SourceKernel, SourcePackage, Success,

@@ -35,6 +35,9 @@ pub struct Manifest {
     /// The longest time of an action, e.g. `90s`, `5m`, `1h`.
     #[serde(default)]
     pub timeout: Option<String>,
+    /// What an action may use up.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// A command, the same everywhere or one per platform.
@@ -84,15 +87,34 @@ pub struct Capabilities {
     /// Opens connections.
     #[serde(default)]
     pub network: bool,
-    /// Programs that it starts.
+    /// Programs that it starts; needed for those outside of the system's folders.
     #[serde(default)]
     pub exec: Vec<String>,
+    /// What it reads besides its own folder, its inputs and the system: absolute paths, and `config` for all paths that
+    /// its configuration names.
+    #[serde(default)]
+    pub read: Vec<String>,
     /// Where it writes: `out-only`, or `cache` as well.
     #[serde(default)]
     pub write: Option<String>,
     /// Takes several `run`s in one process.
     #[serde(default)]
     pub worker: bool,
+}
+
+/// What an action may use up; where nothing is said, the host has a limit of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Address space of each process, e.g. `512M`, `16G`.
+    #[serde(default)]
+    pub memory: Option<String>,
+    /// All that lies in its folders, and what it adds to its cache.
+    #[serde(default)]
+    pub disk: Option<String>,
+    /// Processes and threads at the same time.
+    #[serde(default)]
+    pub tasks: Option<usize>,
 }
 
 /// Whether results may be kept.
@@ -114,6 +136,35 @@ impl Manifest {
     }
 }
 
+impl Limits {
+    /// Bytes; `Err` holds the text that is no size.
+    pub fn parse_memory(&self) -> Result<Option<u64>, String> {
+        parse_optional_size(self.memory.as_deref())
+    }
+
+    /// Bytes; `Err` holds the text that is no size.
+    pub fn parse_disk(&self) -> Result<Option<u64>, String> {
+        parse_optional_size(self.disk.as_deref())
+    }
+}
+
+fn parse_optional_size(text: Option<&str>) -> Result<Option<u64>, String> {
+    text.map(|text| parse_size(text).ok_or_else(|| text.to_owned())).transpose()
+}
+
+/// `512K`, `512M`, `16G`, by powers of 1024.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
 /// `500ms`, `90s`, `5m`, `1h`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
@@ -132,6 +183,17 @@ fn parse_duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        let check = |text, bytes: Option<u64>| assert_eq!(parse_size(text), bytes, "{text}");
+        check("1K", Some(1024));
+        check("512M", Some(512 << 20));
+        check("16G", Some(16 << 30));
+        for wrong in ["", "16", "G", "1.5G", "-1G", "1GB", "99999999999999999999G", "18446744073709551615G"] {
+            check(wrong, None);
+        }
+    }
 
     #[test]
     fn durations() {

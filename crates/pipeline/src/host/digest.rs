@@ -29,6 +29,37 @@ pub(super) fn of(plugin: &Plugin) -> Result<Digest, PluginError> {
     Ok(Digest::of(&text))
 }
 
+/// Whatever a plugin could read of its folder, and its program. What cargo builds there is the program, or made of it.
+pub(super) fn of_all(plugin: &Plugin) -> Result<(Digest, Digest), PluginError> {
+    let mut text = b"btfpipe plugin folder\n".to_vec();
+    if let Some(folder) = &plugin.folder {
+        let mut paths = BTreeSet::new();
+        list(folder, &mut paths).map_err(|error| plugin.io(folder, error))?;
+        for path in paths {
+            let name = path.strip_prefix(folder).unwrap_or(&path);
+            text.extend_from_slice(of_file(plugin, &path)?.to_string().as_bytes());
+            text.push(b' ');
+            text.extend_from_slice(name.as_os_str().as_bytes());
+            text.push(0);
+        }
+    }
+    Ok((Digest::of(&text), of_file(plugin, &plugin.program)?))
+}
+
+fn list(folder: &Path, paths: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true if entry.file_name() == "target" || entry.file_name() == ".git" => {}
+            true => list(&entry.path(), paths)?,
+            false => {
+                paths.insert(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The runtime files and the schema, sorted.
 fn files(plugin: &Plugin, folder: &Path) -> Result<BTreeSet<PathBuf>, PluginError> {
     let mut files: BTreeSet<PathBuf> =

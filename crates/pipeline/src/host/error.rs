@@ -8,6 +8,7 @@ use plugin::{Class, Failure};
 
 use super::Plugin;
 use super::outputs::OutputProblem;
+use super::watch::Excess;
 
 /// Why a plugin has no result.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,24 @@ pub enum PluginError {
         /// The end of its stderr.
         tail: Tail,
     },
+    /// It used up more than it may, and was stopped.
+    #[error("plugin {plugin} was stopped, as {excess}{tail}")]
+    Excess {
+        /// The plugin.
+        plugin: String,
+        /// What it used up.
+        excess: Excess,
+        /// The end of its stderr.
+        tail: Tail,
+    },
+    /// It changed what it was given to read.
+    #[error("plugin {plugin} changed its input {}", path.display())]
+    Input {
+        /// The plugin.
+        plugin: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// It speaks something else.
     #[error("plugin {plugin} {problem}{tail}")]
     Protocol {
@@ -136,6 +155,8 @@ impl PluginError {
             | PluginError::NoHello { .. }
             | PluginError::Crashed { .. }
             | PluginError::Deadline { .. }
+            | PluginError::Excess { .. }
+            | PluginError::Input { .. }
             | PluginError::Protocol { .. }
             | PluginError::Output { .. }
             | PluginError::Cancelled { .. } => Class::Tool,
@@ -152,6 +173,13 @@ impl PluginError {
     }
 }
 
+/// What the system says in several languages' words when something is not allowed.
+const REFUSALS: &[&str] =
+    &["ermission denied", "peration not permitted", "PermissionError", "EACCES", "EPERM"];
+
+const CAGE: &str = "a plugin reads the system, its own folder and its inputs, writes its work folder, and has no \
+                    network; \"capabilities\" in plugin.yaml declares more";
+
 /// The last lines of a plugin's stderr.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tail(Vec<String>);
@@ -166,6 +194,12 @@ impl Tail {
         self.0.push(line);
     }
 
+    /// Whether the system refused something, which the cage may be the reason of.
+    fn is_refused(&self) -> bool {
+        let said = |line: &String| REFUSALS.iter().any(|words| line.contains(words));
+        self.0.iter().any(said)
+    }
+
     /// Oldest first.
     pub fn lines(&self) -> &[String] {
         &self.0
@@ -178,7 +212,11 @@ impl std::fmt::Display for Tail {
             return Ok(());
         }
         f.write_str("; it last wrote:")?;
-        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))?;
+        match self.is_refused() {
+            true => write!(f, "\n{CAGE}"),
+            false => Ok(()),
+        }
     }
 }
 

@@ -1,18 +1,21 @@
 //! Where a plugin is, and its program.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use ::cage::Level;
 use plugin::{Cache, Capabilities, Manifest, PROTOCOL, RunCommand};
 
-use super::{LIMITS, Plugin, PluginError, TIMEOUT};
+use super::confinement::{BOUNDS, Bounds, CONFIG};
+use super::{Found, LIMITS, Plugin, PluginError, TIMEOUT};
 
 /// Where to look.
 pub(super) struct Search {
-    /// `plugins/` of the repository, and the folders of `$BTFPIPE_PLUGIN_PATH`.
+    /// `plugins/` of the repository, the folders of `$BTFPIPE_PLUGIN_PATH`, and where an installed btfpipe has its own.
     pub folders: Vec<PathBuf>,
     /// Where the running program is.
     pub beside: Option<PathBuf>,
@@ -21,6 +24,8 @@ pub(super) struct Search {
 }
 
 const MANIFEST: &str = "plugin.yaml";
+/// What the name of a program begins with that is a plugin without plugin.yaml.
+const PROGRAM: &str = "btfpipe-plugin-";
 const LARGEST_MANIFEST: u64 = 1 << 20;
 
 impl Search {
@@ -30,12 +35,9 @@ impl Search {
         let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
         let mut folders = vec![repo_root.join("plugins")];
         folders.extend(Vec::<PathBuf>::into_iter(split("BTFPIPE_PLUGIN_PATH")).filter(is_set));
-        let exe = env::current_exe().ok();
-        Search {
-            folders,
-            beside: exe.and_then(|exe| exe.parent().map(Path::to_owned)),
-            path: Vec::<PathBuf>::into_iter(split("PATH")).filter(is_set).collect(),
-        }
+        let beside = env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+        folders.extend(beside.as_ref().and_then(|bin| Some(bin.parent()?.join("share/btfpipe/plugins"))));
+        Search { folders, beside, path: Vec::<PathBuf>::into_iter(split("PATH")).filter(is_set).collect() }
     }
 
     pub fn find(&self, name: &str) -> Result<Plugin, PluginError> {
@@ -54,7 +56,7 @@ impl Search {
                 }
             }
         }
-        let program = format!("btfpipe-plugin-{name}");
+        let program = format!("{PROGRAM}{name}");
         match self.beside.iter().chain(&self.path).find_map(|folder| find_executable(&folder.join(&program)))
         {
             Some(program) => Ok(bare(name, program)),
@@ -65,6 +67,38 @@ impl Search {
         }
     }
 
+    pub fn open(&self, folder: &Path) -> Result<Plugin, PluginError> {
+        let path = folder.join(MANIFEST);
+        let wrong = |problem: String| PluginError::Manifest { path: path.clone(), problem };
+        let whole = folder.canonicalize().map_err(|error| wrong(error.to_string()))?;
+        let name = whole.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !is_name(name) {
+            return Err(PluginError::Name(name.to_owned()));
+        }
+        let bytes = read(&path).map_err(|error| wrong(error.to_string()))?;
+        self.load(name, &whole, &path, bytes)
+    }
+
+    /// Each name once, as [`Search::find`] finds it.
+    pub fn all(&self) -> Vec<Found> {
+        let mut places = BTreeMap::new();
+        for folder in &self.folders {
+            for name in names(folder).filter(|name| folder.join(name).join(MANIFEST).is_file()) {
+                let place = folder.join(&name).join(MANIFEST);
+                places.entry(name).or_insert(place);
+            }
+        }
+        for folder in self.beside.iter().chain(&self.path) {
+            for program in names(folder) {
+                let name = program.strip_prefix(PROGRAM).filter(|name| is_name(name));
+                if let (Some(name), Some(place)) = (name, find_executable(&folder.join(&program))) {
+                    places.entry(name.to_owned()).or_insert(place);
+                }
+            }
+        }
+        places.into_iter().map(|(name, place)| Found { plugin: self.find(&name), name, place }).collect()
+    }
+
     fn load(&self, name: &str, folder: &Path, path: &Path, bytes: Vec<u8>) -> Result<Plugin, PluginError> {
         let wrong = |problem: String| PluginError::Manifest { path: path.to_owned(), problem };
         let manifest = parse(&bytes).map_err(wrong)?;
@@ -72,6 +106,7 @@ impl Search {
         let timeout = manifest
             .parse_timeout()
             .map_err(|text| wrong(format!("timeout: \"{text}\" is no time such as 90s, 5m or 1h")))?;
+        let bounds = bounds(&manifest).map_err(wrong)?;
         let platform = format!("{}-{}", env::consts::OS, env::consts::ARCH);
         let command = manifest
             .run
@@ -87,6 +122,8 @@ impl Search {
             arguments: arguments.iter().map(|argument| resolve_argument(argument, &folder)).collect(),
             timeout: timeout.unwrap_or(TIMEOUT),
             limits: LIMITS,
+            bounds,
+            level: Level::of_this_machine(),
             manifest_bytes: bytes,
             folder: Some(folder),
             manifest,
@@ -123,6 +160,12 @@ pub(super) fn is_inside(path: &str) -> bool {
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
+/// The names in a folder that are text.
+fn names(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
 fn find_executable(path: &Path) -> Option<PathBuf> {
     let metadata = fs::metadata(path).ok()?;
     let executable = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
@@ -136,13 +179,14 @@ fn bare(name: &str, program: PathBuf) -> Plugin {
             api: PROTOCOL,
             name: name.to_owned(),
             version: "unknown".to_owned(),
-            run: RunCommand::Everywhere(vec![format!("btfpipe-plugin-{name}")]),
+            run: RunCommand::Everywhere(vec![format!("{PROGRAM}{name}")]),
             runtime: Vec::new(),
             config_schema: None,
             provides: Vec::new(),
             capabilities: Capabilities::default(),
             cache: Cache::default(),
             timeout: None,
+            limits: plugin::Limits::default(),
         },
         manifest_bytes: Vec::new(),
         folder: None,
@@ -150,10 +194,13 @@ fn bare(name: &str, program: PathBuf) -> Plugin {
         arguments: Vec::new(),
         timeout: TIMEOUT,
         limits: LIMITS,
+        bounds: BOUNDS,
+        level: Level::of_this_machine(),
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a plugin can be called that.
+pub fn is_name(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.len() <= 64
         && name.bytes().next().is_some_and(is_letter)
@@ -182,12 +229,32 @@ fn parse(bytes: &[u8]) -> Result<Manifest, String> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
 
+fn bounds(manifest: &Manifest) -> Result<Bounds, String> {
+    let wrong =
+        |what: &'static str| move |text| format!("limits: {what}: \"{text}\" is no size such as 512M or 16G");
+    let limits = &manifest.limits;
+    Ok(Bounds {
+        memory: limits.parse_memory().map_err(wrong("memory"))?.unwrap_or(BOUNDS.memory),
+        disk: limits.parse_disk().map_err(wrong("disk"))?.unwrap_or(BOUNDS.disk),
+        tasks: limits.tasks.unwrap_or(BOUNDS.tasks),
+    })
+}
+
 fn check(manifest: &Manifest, name: &str) -> Result<(), String> {
     if manifest.api != PROTOCOL {
         return Err(format!("api: {} is unknown, this btfpipe knows {PROTOCOL}", manifest.api));
     }
     if manifest.name != name {
         return Err(format!("name: \"{}\" is not the folder's name \"{name}\"", manifest.name));
+    }
+    let capabilities = &manifest.capabilities;
+    if let Some(other) =
+        capabilities.write.as_ref().filter(|word| !["out-only", "cache"].contains(&word.as_str()))
+    {
+        return Err(format!("capabilities: write: \"{other}\" is neither \"out-only\" nor \"cache\""));
+    }
+    if let Some(path) = capabilities.read.iter().find(|path| *path != CONFIG && !path.starts_with('/')) {
+        return Err(format!("capabilities: read: \"{path}\" is neither \"{CONFIG}\" nor an absolute path"));
     }
     let outside = |path: &&String| !is_inside(path);
     match manifest.runtime.iter().chain(&manifest.config_schema).find(outside) {

@@ -1,13 +1,13 @@
 //! One conversation with a plugin, from hello to its end.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ::cage::Cage;
 use plugin::{
     Hello, HostMessage, Identity, LineError, MAX_LINE, Outcome, PROTOCOL, PluginHello, PluginMessage, Problem,
 };
@@ -15,7 +15,8 @@ use rustix::process::Signal;
 
 use super::error::Tail;
 use super::process::{End, Process};
-use super::{Plugin, PluginError, PluginEvent};
+use super::watch::{Excess, Watch};
+use super::{Dirs, Plugin, PluginError, PluginEvent};
 
 /// What comes out of the process.
 enum Heard {
@@ -27,11 +28,12 @@ enum Heard {
 }
 
 /// Why there is no next message.
-enum Stop {
+pub(super) enum Stop {
     Deadline,
     Cancelled,
     TooLong,
     Closed,
+    Excess(Excess),
 }
 
 /// The plugin's answer to a request.
@@ -41,7 +43,7 @@ pub(super) enum Answer {
 }
 
 /// How often the wish to give up is looked at.
-const GLANCE: Duration = Duration::from_millis(50);
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// The longest line of stderr; the rest is the next line.
 const LONGEST_STDERR: u64 = 4096;
@@ -50,6 +52,7 @@ const LONGEST_STDERR: u64 = 4096;
 pub(super) struct Session<'a> {
     plugin: &'a Plugin,
     process: Process,
+    watch: Watch,
     /// Dropped, it closes the plugin's stdin.
     to_plugin: Option<Sender<String>>,
     from_plugin: Receiver<Heard>,
@@ -64,13 +67,17 @@ impl<'a> Session<'a> {
     /// Starts the plugin.
     pub fn start(
         plugin: &'a Plugin,
-        folder: &Path,
-        environment: Option<(&str, &Path)>,
+        dirs: &Dirs,
+        cage: &Cage,
         cancel: Option<&'a AtomicBool>,
         events: &'a mut dyn FnMut(PluginEvent),
     ) -> Result<Session<'a>, PluginError> {
         let mut process =
-            Process::start(plugin, folder, environment).map_err(|error| plugin.io(&plugin.program, error))?;
+            Process::start(plugin, dirs, cage).map_err(|error| plugin.io(&plugin.program, error))?;
+        let missing = plugin.level.missing();
+        if !missing.is_empty() {
+            events(PluginEvent::Uncaged(format!("on this machine plugins can {}", missing.join("; "))));
+        }
         let (to_plugin, lines) = mpsc::channel();
         // Bounded: who writes faster than we read has to wait.
         let (heard, from_plugin) = mpsc::sync_channel(64);
@@ -86,6 +93,7 @@ impl<'a> Session<'a> {
         }
         Ok(Session {
             plugin,
+            watch: Watch::new(plugin, process.group(), dirs),
             process,
             to_plugin: Some(to_plugin),
             from_plugin,
@@ -134,15 +142,23 @@ impl<'a> Session<'a> {
     /// Asks for one thing and waits until the plugin has answered and ended.
     pub fn ask(mut self, message: &HostMessage, id: u64, within: Duration) -> Result<Answer, PluginError> {
         self.send(message)?;
+        let answer = self.answer(id, within)?;
+        self.leave();
+        match self.watch.measure() {
+            Some(excess) => Err(self.stop(Stop::Excess(excess), id, within)),
+            None => Ok(answer),
+        }
+    }
+
+    /// Waits for the answer to what was asked as `id`.
+    pub fn answer(&mut self, id: u64, within: Duration) -> Result<Answer, PluginError> {
         let until = Instant::now() + within;
         loop {
             match self.listen(until) {
                 Ok(PluginMessage::Result(result)) if result.id == id => {
-                    self.leave();
                     return Ok(Answer::Result(result.outcome));
                 }
                 Ok(PluginMessage::Invalid(invalid)) if invalid.id == id => {
-                    self.leave();
                     return Ok(Answer::Invalid(invalid.problems));
                 }
                 Ok(PluginMessage::Progress(progress)) => (self.events)(PluginEvent::Progress {
@@ -184,10 +200,13 @@ impl<'a> Session<'a> {
     }
 
     /// The next message of the plugin; everything else is dealt with on the way.
-    fn listen(&mut self, until: Instant) -> Result<PluginMessage, Stop> {
+    pub fn listen(&mut self, until: Instant) -> Result<PluginMessage, Stop> {
         loop {
             if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Err(Stop::Cancelled);
+            }
+            if let Some(excess) = self.watch.look() {
+                return Err(Stop::Excess(excess));
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -238,13 +257,26 @@ impl<'a> Session<'a> {
         (self.events)(PluginEvent::Stderr(line));
     }
 
-    fn send(&self, message: &HostMessage) -> Result<(), PluginError> {
-        let line = message.to_line().map_err(|error| self.plugin.start(error.into()))?;
+    pub fn send(&self, message: &HostMessage) -> Result<(), PluginError> {
+        self.say(message.to_line().map_err(|error| self.plugin.start(error.into()))?);
+        Ok(())
+    }
+
+    /// Sends a line, which ends with a newline, whatever it says.
+    pub fn say(&self, line: String) {
         if let Some(to_plugin) = &self.to_plugin {
             // An error means that the plugin doesn't read any more; what it says tells more.
             let _ = to_plugin.send(line);
         }
-        Ok(())
+    }
+
+    /// Closes the plugin's stdin.
+    pub fn hang_up(&mut self) {
+        self.to_plugin = None;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Ends the process in the way that the reason asks for.
@@ -258,6 +290,10 @@ impl<'a> Session<'a> {
             Stop::Cancelled => {
                 self.give_up(id);
                 PluginError::Cancelled { plugin }
+            }
+            Stop::Excess(excess) => {
+                self.kill();
+                PluginError::Excess { plugin, excess, tail: self.tail.clone() }
             }
             Stop::TooLong => self.broken(format!("writes a line of more than {MAX_LINE} bytes")),
             Stop::Closed => {
@@ -293,10 +329,13 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for the end, with open ears: who can't write can't end.
-    fn wait(&mut self, until: Instant) -> Option<End> {
+    pub fn wait(&mut self, until: Instant) -> Option<End> {
         loop {
             if let Some(end) = self.process.find_end() {
                 return Some(end);
+            }
+            if self.watch.look().is_some() {
+                self.process.signal(Signal::KILL);
             }
             if Instant::now() >= until {
                 return None;
@@ -365,6 +404,6 @@ fn read_stderr(stderr: ChildStderr, heard: &SyncSender<Heard>) {
 }
 
 /// One line that does nothing to a terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,0 +1,6 @@
+read -r line
+echo '{"type":"hello","protocol":1,"plugin":{"name":"answers-another","version":"1.0.0"}}'
+read -r run
+case "$run" in *'"shutdown"'*) exit 0 ;; esac
+echo '{"type":"result","id":7,"status":"ok"}'
+sleep 60

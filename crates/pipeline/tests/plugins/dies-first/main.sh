@@ -1,0 +1,2 @@
+echo 'no module named json' >&2
+exit 3

@@ -1,0 +1,6 @@
+echo Hello, I am a plugin.
+read -r line
+echo '{"type":"hello","protocol":1,"plugin":{"name":"makes-noise","version":"1.0.0"}}'
+read -r run
+case "$run" in *'"shutdown"'*) exit 0 ;; esac
+echo '{"type":"result","id":1,"status":"ok"}'

@@ -1,0 +1,7 @@
+read -r line
+echo '{"type":"hello","protocol":1,"plugin":{"name":"removes-outside","version":"1.0.0"}}'
+read -r run
+case "$run" in *'"shutdown"'*) exit 0 ;; esac
+outside=$(printf '%s' "$run" | sed 's/.*"outside":"\([^"]*\)".*/\1/')
+rm -f "$outside/secret" || exit 1
+echo '{"type":"result","id":1,"status":"ok"}'

@@ -1,0 +1,2 @@
+echo '{"type":"result","id":1,"status":"ok"}'
+read -r line

@@ -1,0 +1,7 @@
+read -r line
+echo '{"type":"hello","protocol":1,"plugin":{"name":"spins","version":"1.0.0"}}'
+read -r run
+case "$run" in *'"shutdown"'*) exit 0 ;; esac
+while :; do
+    :
+done
