@@ -9,7 +9,7 @@ use pipeline::patience::Patience;
 use pipeline::project::{Options, Pattern};
 use pipeline::schemas;
 
-use crate::{bundles, store, tools, vm};
+use crate::{bundles, plugin, store, tools, vm};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -116,6 +116,9 @@ pub enum Command {
     /// Say what is wrong with a pipeline; do nothing
     #[command(after_help = "Example: btfpipe check pipelines/release.yaml --profile full --set level=3")]
     Check(PipelineArguments),
+    /// Look after plugins: what there is, what is right, what is new, what is trusted
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// Boot a kernel of a pipeline for yourself
     #[command(subcommand)]
     Vm(vm::VmCommand),
@@ -198,6 +201,9 @@ pub struct PipelineArguments {
     /// Give an input of the pipeline a value; lists are written a,b,c
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub set: Vec<String>,
+    /// Refuse plugins that are not as plugins.lock says (btfpipe plugin trust)
+    #[arg(long)]
+    pub locked_plugins: bool,
 }
 
 /// `btfpipe schema`.
@@ -397,6 +403,7 @@ impl PipelineArguments {
             lock: self.lock.clone(),
             dist: self.dist.clone(),
             store: self.store.clone(),
+            locked_plugins: self.locked_plugins,
             given: Given {
                 profiles: self.profiles.clone(),
                 set: self.set.clone(),

@@ -7,6 +7,7 @@ mod arguments;
 mod bundles;
 mod help;
 mod pipelines;
+mod plugin;
 mod store;
 mod tools;
 mod vm;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Doctor => Ok(help::doctor()),
         Command::Completions(arguments) => Ok(help::completions(&arguments)),
         Command::Man(arguments) => help::man(&arguments),
+        Command::Plugin(command) => plugin::run(&command),
         Command::Check(arguments) => pipelines::check(&arguments),
         Command::Schema(arguments) => pipelines::schema(&arguments),
         Command::Vm(command) => return end_with(vm::vm(&command), |error| error.code()),
