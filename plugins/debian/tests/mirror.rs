@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use pipeline::host::{Dirs, Host};
 use serde_json::{Value, json};
 
 /// A web server that gives every path the same answer; ends with the test.
@@ -188,4 +189,52 @@ fn the_machine_is_left_alone() {
         assert!(!line.contains("hooked") && !line.contains("hurd"), "{line}");
     }
     assert!(!path("hooked").exists());
+}
+
+/// In its cage, with the plugin.yaml that is shipped: apt-get runs, has its cache, and reaches the mirror.
+#[test]
+fn in_the_cage() {
+    if !has_apt() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mirror = serve(|_| ("404 Not Found", ""));
+    fs::write(path("sources.list"), sources(&mirror)).unwrap();
+    let apt = format!(
+        "Dir::Etc::sourcelist \"{}\";\nDir::Etc::sourceparts \"/dev/null\";\nAcquire::http::Proxy \"DIRECT\";\n",
+        path("sources.list").display()
+    );
+    fs::write(path("apt.conf"), apt).unwrap();
+    // Sources of apt elsewhere than in /etc are not among what the plugin reads.
+    let manifest =
+        include_str!("../plugin.yaml").replace("read: [", &format!("read: [{}, ", folder.path().display()));
+    let plugin = path("debian");
+    fs::create_dir(&plugin).unwrap();
+    fs::write(plugin.join("plugin.yaml"), manifest).unwrap();
+    fs::write(plugin.join("schema.json"), include_str!("../schema.json")).unwrap();
+    std::os::unix::fs::symlink(
+        env!("CARGO_BIN_EXE_btfpipe-plugin-debian"),
+        plugin.join("btfpipe-plugin-debian"),
+    )
+    .unwrap();
+    // The host hands its own APT_CONFIG on, so that it needs a process of its own.
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "asked_by_the_host", "--ignored", "--nocapture"])
+        .env("APT_CONFIG", path("apt.conf"))
+        .env("BTFPIPE_TEST_FOLDER", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(&format!("suite sid is not on the mirror {mirror}/debian")), "{output:?}");
+}
+
+#[test]
+#[ignore = "in_the_cage runs it"]
+fn asked_by_the_host() {
+    let Some(folder) = std::env::var_os("BTFPIPE_TEST_FOLDER") else { return };
+    let folder = Path::new(&folder);
+    let dirs = Dirs::below(&folder.join("work"), Some(&folder.join("cache")));
+    let plugin = Host::open(&folder.join("debian")).unwrap();
+    println!("{:?}", plugin.run("resolve", &sid(), &dirs, &mut |event| println!("{event:?}")));
 }
