@@ -120,13 +120,16 @@ fn holds_home(folder: &Path) -> bool {
     env::var_os("HOME").is_some_and(|home| Path::new(&home).starts_with(folder)) || folder == Path::new("/")
 }
 
-/// The absolute paths among a configuration's texts.
+/// The absolute paths among a configuration's texts, `file:` before them or not.
 fn add_paths(config: &Value, paths: &mut Vec<PathBuf>) {
     match config {
-        Value::String(text) if text.starts_with('/') => paths.push(text.into()),
+        Value::String(text) => {
+            let path = text.strip_prefix("file://").or(text.strip_prefix("file:")).unwrap_or(text);
+            paths.extend(Path::new(path).is_absolute().then(|| path.into()));
+        }
         Value::Array(values) => values.iter().for_each(|value| add_paths(value, paths)),
         Value::Object(values) => values.values().for_each(|value| add_paths(value, paths)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -138,8 +141,11 @@ mod tests {
     #[test]
     fn paths_of_a_configuration() {
         let mut paths = Vec::new();
-        add_paths(&json!({"a": ["/x/y", "b", 1, null], "c": {"d": "/z"}, "/k": true}), &mut paths);
-        assert_eq!(paths, ["/x/y", "/z"].map(PathBuf::from));
+        add_paths(
+            &json!({"a": ["/x/y", "b", 1, null], "c": {"d": "/z", "e": "file:///m"}, "/k": true}),
+            &mut paths,
+        );
+        assert_eq!(paths, ["/x/y", "/z", "/m"].map(PathBuf::from));
     }
 
     #[test]
