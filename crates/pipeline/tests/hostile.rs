@@ -135,15 +135,15 @@ fn check_kit(name: &str, folder: &Path) {
     }
 }
 
-/// Four at a time, as they mostly wait; each that fails is named.
+/// Eight at a time, as they mostly wait; each that fails is named.
 fn all(check: fn(&str, &Path)) {
     let plugins = plugins();
     assert!(plugins.len() >= 25);
     let failed: Vec<String> = thread::scope(|scope| {
-        let (plugins, quarter) = (&plugins, plugins.len().div_ceil(4));
-        let works: Vec<_> = (0..4)
+        let (plugins, share) = (&plugins, plugins.len().div_ceil(8));
+        let works: Vec<_> = (0..8)
             .map(|part| {
-                let mine = plugins.iter().skip(part * quarter).take(quarter);
+                let mine = plugins.iter().skip(part * share).take(share);
                 scope.spawn(move || {
                     // A thread of its own for each: it may fail, and the others go on.
                     mine.filter(|(name, folder)| {
