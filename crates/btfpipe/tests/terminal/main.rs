@@ -82,14 +82,26 @@ fn answer(mut stream: TcpStream, root: &std::path::Path) -> std::io::Result<()> 
 
 const RUN: &str = "run p.yaml --locked --store store --jobs 2";
 
+/// A run that can be watched; None where there is no terminal to be had.
+fn start(size: (u16, u16), before: &str) -> Option<(World, Terminal)> {
+    Terminal::is_possible().then(|| {
+        let world = slow_world();
+        let terminal = Terminal::run(&world.path(""), size, before, RUN);
+        (world, terminal)
+    })
+}
+
+/// Presses Ctrl-C while something is fetched, and waits for the answer.
+fn stop(terminal: &Terminal) {
+    terminal.wait("fetching", |screen| screen.contains("fetch    ubuntu"));
+    terminal.press("C-c");
+    terminal.wait("answer to Ctrl-C", |screen| screen.contains("stopping when what is under way ends"));
+}
+
 /// Bars while it runs, and nothing of them afterwards.
 #[test]
 fn a_run_is_seen() {
-    if !Terminal::is_possible() {
-        return;
-    }
-    let world = slow_world();
-    let terminal = Terminal::run(&world.path(""), (100, 30), "", RUN);
+    let Some((_world, terminal)) = start((100, 30), "") else { return };
     let seen = terminal.wait("moving bars", |screen| screen.matches("fetch    ubuntu/20.04").count() == 2);
     assert!(seen.lines().any(|line| line.starts_with("[00:00:0") && line.contains("actions")), "{seen}");
     let seen = terminal.wait("rate and share", |screen| screen.contains(" MB/s") && screen.contains('%'));
@@ -105,14 +117,8 @@ fn a_run_is_seen() {
 /// The first Ctrl-C lets what is under way end, says so, and says what is left.
 #[test]
 fn stopped_once() {
-    if !Terminal::is_possible() {
-        return;
-    }
-    let world = slow_world();
-    let terminal = Terminal::run(&world.path(""), (100, 30), "", RUN);
-    terminal.wait("fetching", |screen| screen.contains("fetch    ubuntu"));
-    terminal.press("C-c");
-    terminal.wait("answer to Ctrl-C", |screen| screen.contains("stopping when what is under way ends"));
+    let Some((world, terminal)) = start((100, 30), "") else { return };
+    stop(&terminal);
     let (screen, code) = terminal.end();
     println!("{screen}");
     assert_eq!(code, 130, "{screen}");
@@ -128,14 +134,8 @@ fn stopped_once() {
 /// The second ends it at once, and the next run goes on.
 #[test]
 fn stopped_twice() {
-    if !Terminal::is_possible() {
-        return;
-    }
-    let world = slow_world();
-    let terminal = Terminal::run(&world.path(""), (100, 30), "", RUN);
-    terminal.wait("fetching", |screen| screen.contains("fetch    ubuntu"));
-    terminal.press("C-c");
-    terminal.wait("answer to Ctrl-C", |screen| screen.contains("stopping when what is under way ends"));
+    let Some((world, terminal)) = start((100, 30), "") else { return };
+    stop(&terminal);
     terminal.press("C-c");
     let (screen, code) = terminal.end();
     assert_eq!(code, 130, "{screen}");
@@ -147,11 +147,7 @@ fn stopped_twice() {
 /// Bars are cut where the terminal ends, and tables are parted.
 #[test]
 fn a_narrow_terminal() {
-    if !Terminal::is_possible() {
-        return;
-    }
-    let world = slow_world();
-    let terminal = Terminal::run(&world.path(""), (40, 50), "", RUN);
+    let Some((_world, terminal)) = start((40, 50), "") else { return };
     let seen = terminal.wait("bars", |screen| screen.matches("fetch    ubuntu").count() == 2);
     println!("{seen}");
     let lines = seen.lines().filter(|line| !line.trim().is_empty()).count();
@@ -164,11 +160,7 @@ fn a_narrow_terminal() {
 /// Nobody who wants none gets colours or bars.
 #[test]
 fn no_colours_and_no_bars() {
-    if !Terminal::is_possible() {
-        return;
-    }
-    let world = slow_world();
-    let terminal = Terminal::run(&world.path(""), (100, 40), "NO_COLOR=1 TERM=dumb", RUN);
+    let Some((_world, terminal)) = start((100, 40), "NO_COLOR=1 TERM=dumb") else { return };
     let (screen, code) = terminal.end();
     assert_eq!(code, 0, "{screen}");
     let painted = terminal.painted();
