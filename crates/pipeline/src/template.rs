@@ -45,7 +45,7 @@ const RUST: &[(&str, &str)] = template!(
     "plugin.yaml",
     "schema.json",
     "README.md",
-    "Cargo.toml",
+    "Cargo.toml.txt",
     "src/main.rs",
     "tests/resolve.json",
     "tests/fetch.json",
@@ -82,7 +82,10 @@ const HELPER: (&str, &str) =
 impl Language {
     fn files(self) -> Vec<(&'static str, &'static str)> {
         match self {
-            Language::Rust => RUST.to_vec(),
+            // A Cargo.toml would be a package of ours.
+            Language::Rust => {
+                RUST.iter().map(|(file, text)| (file.strip_suffix(".txt").unwrap_or(file), *text)).collect()
+            }
             Language::Python => PYTHON.iter().copied().chain([HELPER]).collect(),
             Language::Shell => SHELL.to_vec(),
         }
