@@ -6,7 +6,7 @@ use kernels::KernelId;
 
 use crate::problem::{At, Problem, Problems};
 use crate::selection::Selection;
-use crate::yaml::{Key, Node, shortened};
+use crate::yaml::{Key, Node, Value, shortened};
 
 /// By `distro/version`, with the place where it is declared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,7 +18,11 @@ impl VersionAliases {
     /// Reads `aliases:`, a mapping such as `{ rhel/8: ["8.0", "8.1"] }`.
     pub fn decode(node: &Node, problems: &mut Problems) -> VersionAliases {
         let mut aliases = VersionAliases::default();
-        for (key, words) in node.entries("`aliases`", problems) {
+        let Value::Map(entries) = &node.value else {
+            problems.add(node.wrong("`aliases`", "a mapping").help(WRITTEN));
+            return aliases;
+        };
+        for (key, words) in entries {
             check_key(key, problems);
             let words = words.list(&format!("`{}`", shortened(&key.text)), problems).unwrap_or_default();
             let mut words: Vec<String> =
