@@ -40,7 +40,10 @@ fn said_of(case: &Path) -> String {
         Ok(good) => panic!("{}: nothing is wrong with it: {good}", case.display()),
         Err(error) => {
             assert_eq!(error.code(), Code::Usage, "{}: {error}", case.display());
-            format!("{error}\n")
+            // Plugins are installed beside the program, which is elsewhere on every machine.
+            let program = std::env::current_exe().unwrap();
+            let prefix = program.ancestors().nth(2).unwrap().display().to_string();
+            format!("{error}\n").replace(&prefix, "PREFIX")
         }
     }
 }
