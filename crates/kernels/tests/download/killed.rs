@@ -12,7 +12,8 @@ use crate::settings;
 
 /// How often, unless `BTFPIPE_KILLS` says so; `cargo xtask kills` does it 200 times.
 const KILLS: u32 = 20;
-const FILES: u64 = 40;
+/// What each child fetches.
+pub const FILES: u64 = 40;
 
 fn content() -> Vec<u8> {
     (0..200_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect()

@@ -1,5 +1,6 @@
 //! Once for all: across threads, processes and limits; and never when offline.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use kernels::download::{Downloader, Pin, Settings, Unwatched, Wanted};
@@ -26,6 +27,20 @@ fn one_request_for_many_who_want_it() {
     });
     assert_eq!(server.asked().len(), 1);
     place.is_clean(&[&content]);
+}
+
+/// The same for processes, of which each wants all files.
+#[test]
+fn one_request_for_many_processes() {
+    let server = Server::start(b"content", &[Reply::Good]);
+    let folder = tempfile::tempdir().unwrap();
+    let start = || killed::command(&folder.path().join("store"), &server.url("/f")).spawn().unwrap();
+    for mut process in [start(), start(), start()] {
+        assert!(process.wait().unwrap().success());
+    }
+    let asked = server.asked();
+    let files: BTreeSet<&str> = asked.iter().map(|asked| asked.path.as_str()).collect();
+    assert_eq!((asked.len() as u64, files.len() as u64), (killed::FILES, killed::FILES));
 }
 
 #[test]
