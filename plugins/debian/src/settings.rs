@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::config::Arch;
 
 /// Read after the machine's own configuration, so that its proxies stay and its hooks go: those of `apt-get update`
-/// would touch the machine's caches.
+/// would touch the machine's caches. apt does not become `_apt`: the host holds us in a cage, and that user has no folder
+/// there for temporary files.
 pub fn configuration(folder: &str, arch: Arch) -> String {
     let arch = arch.debian();
     format!(
@@ -27,6 +28,7 @@ Acquire::Languages "none";
 Acquire::AllowInsecureRepositories "false";
 Acquire::AllowDowngradeToInsecureRepositories "false";
 APT::Get::AllowUnauthenticated "false";
+APT::Sandbox::User "root";
 Dir::Etc::sourcelist "{folder}/debian.sources";
 Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::preferences "/dev/null";
