@@ -73,7 +73,7 @@ fn answer(mut stream: TcpStream, root: &std::path::Path) -> std::io::Result<()> 
     let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
     let content = std::fs::read(root.join(path))?;
     write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", content.len())?;
-    for chunk in content.chunks(content.len() / 20 + 1) {
+    for chunk in content.chunks(content.len() / 40 + 1) {
         stream.write_all(chunk)?;
         std::thread::sleep(Duration::from_millis(100));
     }
