@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use plugin::Problem;
-use serde::{Deserialize, Serialize};
+use plugin::{Problem, SourceKernel};
+use serde::Deserialize;
 
-/// Where an apt archive is, and what its kernels are called. It goes into the lock as it is: with the lock alone a
-/// package is found again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where an apt archive is, and what its kernels are called.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Archive {
     /// ID of os-release.
@@ -17,7 +16,7 @@ pub struct Archive {
     /// Where `dists/` is.
     pub url: String,
     /// Where `dists/` of the pocket `-security` is, if not there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub security_url: Option<String>,
     /// The file with the keys that sign its Release files.
     pub keyring: String,
@@ -54,6 +53,42 @@ fn arches() -> Vec<String> {
 }
 
 impl Archive {
+    /// What a lock says of the archive: enough to find a package again. Lists are words with a comma after each.
+    pub fn to_lock(&self) -> BTreeMap<String, String> {
+        let list = |words: &[String]| words.iter().map(|word| format!("{word},")).collect();
+        let mut lock = BTreeMap::from([
+            ("url".to_owned(), self.url.clone()),
+            ("keyring".to_owned(), self.keyring.clone()),
+            ("pockets".to_owned(), list(&self.pockets)),
+            ("components".to_owned(), list(&self.components)),
+        ]);
+        lock.extend(self.security_url.clone().map(|url| ("security_url".to_owned(), url)));
+        lock
+    }
+
+    /// The archive of a locked kernel, with that kernel's suite; None for one of the machine's Debian.
+    pub fn from_lock(kernel: &SourceKernel) -> Option<Archive> {
+        let with = |key: &str| kernel.with.get(key).cloned();
+        let list = |key| {
+            with(key).unwrap_or_default().split_terminator(',').map(str::to_owned).collect::<Vec<String>>()
+        };
+        let mut id = kernel.id.split('/').map(str::to_owned);
+        let mut part = || id.next().unwrap_or_default();
+        let (distro, version) = (part(), part());
+        Some(Archive {
+            distro,
+            suites: BTreeMap::from([(with("suite").unwrap_or_default(), version)]),
+            url: with("url")?,
+            security_url: with("security_url"),
+            keyring: with("keyring").unwrap_or_default(),
+            pockets: list("pockets"),
+            components: list("components"),
+            image: image(),
+            flavours: Vec::new(),
+            arches: Vec::new(),
+        })
+    }
+
     /// What apt can't be told: it all ends up in a file for apt, and in names of folders.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -85,19 +120,24 @@ impl Archive {
                 check(&format!("/{key}/{at}"), text, word);
             }
         }
-        for (key, is_empty) in [
+        problems
+    }
+
+    /// Lists that have nothing in them.
+    pub fn gaps(&self) -> Vec<Problem> {
+        let lists = [
             ("suites", self.suites.is_empty()),
             ("pockets", self.pockets.is_empty()),
             ("components", self.components.is_empty()),
             ("flavours", self.flavours.is_empty()),
             ("arches", self.arches.is_empty()),
-        ] {
-            if is_empty {
-                let (path, message) = (format!("/archive/{key}"), format!("no {key}"));
-                problems.push(Problem { path, message, help: Some("name at least one".to_owned()) });
-            }
-        }
-        problems
+        ];
+        let problem = |key: &str| Problem {
+            path: format!("/archive/{key}"),
+            message: format!("no {key}"),
+            help: Some("name at least one".to_owned()),
+        };
+        lists.iter().filter(|(_, is_empty)| *is_empty).map(|(key, _)| problem(key)).collect()
     }
 
     /// A name for a folder: other places are other folders.
@@ -114,12 +154,15 @@ pub mod tests {
 
     /// What a pipeline says of Ubuntu.
     pub fn ubuntu() -> Archive {
-        let archive = json!({
+        serde_json::from_value(written()).unwrap()
+    }
+
+    pub fn written() -> serde_json::Value {
+        json!({
             "distro": "ubuntu", "suites": {"jammy": "22.04", "noble": "24.04"},
             "url": "http://archive.ubuntu.com/ubuntu", "image": "linux-image-unsigned-",
             "keyring": "/usr/share/keyrings/ubuntu-archive-keyring.gpg", "flavours": ["generic", "aws"],
-        });
-        serde_json::from_value(archive).unwrap()
+        })
     }
 
     #[test]
@@ -134,9 +177,32 @@ pub mod tests {
         check(|archive| archive.url = "http://x\nTrusted: yes".into(), "/archive/url");
         check(|archive| archive.keyring.clear(), "/archive/keyring");
         check(|archive| archive.distro = "../x".into(), "/archive/distro");
-        check(|archive| archive.flavours.clear(), "/archive/flavours");
         check(|archive| archive.pockets = vec!["".into(), "-x y".into()], "/archive/pockets/1");
         check(|archive| archive.suites = [("a b".into(), "1".into())].into(), "/archive/suites/a b");
+    }
+
+    #[test]
+    fn nothing_to_look_for() {
+        assert_eq!(ubuntu().gaps(), []);
+        let archive = Archive { flavours: Vec::new(), ..ubuntu() };
+        assert_eq!(archive.gaps()[0].path, "/archive/flavours");
+    }
+
+    #[test]
+    fn a_lock_finds_it_again() {
+        let archive = Archive { security_url: Some("http://s".into()), ..ubuntu() };
+        let mut with = archive.to_lock();
+        with.insert("suite".into(), "jammy".into());
+        let mut kernel =
+            SourceKernel { id: "ubuntu/22.04/x86_64/5.15.0-91-generic".into(), packages: vec![], with };
+        let found = Archive::from_lock(&kernel).unwrap();
+        assert_eq!(found.suites, BTreeMap::from([("jammy".into(), "22.04".into())]));
+        assert_eq!((&found.url, &found.keyring), (&archive.url, &archive.keyring));
+        assert_eq!((&found.pockets, &found.components), (&archive.pockets, &archive.components));
+        assert_eq!((found.security_url.as_deref(), found.folder()), (Some("http://s"), archive.folder()));
+        assert_eq!(found.problems(), []);
+        kernel.with.remove("url");
+        assert_eq!(Archive::from_lock(&kernel), None);
     }
 
     #[test]

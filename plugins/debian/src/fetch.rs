@@ -78,17 +78,11 @@ struct Locked {
 
 /// The lock is a file that people edit, and the names become arguments.
 fn parse(kernel: &SourceKernel) -> Result<Locked, Failure> {
-    let wrong = |what: String| {
-        Failure::user(format!("{}: {what}", kernel.id)).help(format!("run \"btfpipe update {}\"", kernel.id))
-    };
-    let archive: Option<Archive> = kernel
-        .with
-        .get("archive")
-        .map(|text| serde_json::from_str(text))
-        .transpose()
-        .map_err(|error| wrong(format!("archive: {error}")).at("/kernel/with/archive"))?;
+    let archive = Archive::from_lock(kernel);
     if let Some(problem) = archive.as_ref().and_then(|archive| archive.problems().into_iter().next()) {
-        return Err(wrong(format!("{}: {}", problem.path, problem.message)).at("/kernel/with/archive"));
+        return Err(Failure::user(format!("{}: {}: {}", kernel.id, problem.path, problem.message))
+            .at("/kernel/with")
+            .help(format!("run \"btfpipe update {}\"", kernel.id)));
     }
     let name = kernel.with.get("suite").map(String::as_str).unwrap_or_default();
     let suite = match &archive {
@@ -147,7 +141,8 @@ mod tests {
             assert_eq!(parse(&kernel).err().unwrap().at.unwrap().path, at, "{kernel:?}");
         };
         check(|kernel| kernel.with.clear(), "/kernel/with/suite");
-        check(|kernel| _ = kernel.with.insert("archive".into(), "{}".into()), "/kernel/with/archive");
+        // An archive without its keys.
+        check(|kernel| _ = kernel.with.insert("url".into(), "http://x".into()), "/kernel/with");
         check(|kernel| kernel.id = "debian".into(), "/kernel/id");
         check(|kernel| kernel.id = "debian/sid/i386/6".into(), "/kernel/id");
         check(|kernel| kernel.packages.clear(), "/kernel/packages");

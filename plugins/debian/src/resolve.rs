@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plugin::{Failure, Job, Level, SourceKernel};
 
+use crate::archive::Archive;
 use crate::candidate::{Candidate, candidates, flavours};
 use crate::config::{Arch, Config, Flavour};
 use crate::index::Index;
@@ -106,9 +107,7 @@ fn is_served(
 
 fn kernel(config: &Config, suite: &Suite, arch: Arch, candidate: &Candidate) -> SourceKernel {
     let mut with = BTreeMap::from([("suite".to_owned(), suite.name.clone())]);
-    if let Some(archive) = &config.archive {
-        with.insert("archive".to_owned(), serde_json::to_string(archive).unwrap_or_default());
-    }
+    with.extend(config.archive.iter().flat_map(Archive::to_lock));
     SourceKernel {
         id: format!("{}/{}/{}/{}", suite.distro, suite.version, arch.id(), candidate.release),
         packages: candidate.packages.clone(),
