@@ -115,6 +115,26 @@ fn files_tell_their_kernels() {
     world.check("lock p.yaml --store store", 2, "no file matches none-{release}");
 }
 
+#[test]
+fn a_release_is_built_twice() {
+    let world = world(ARCHIVE);
+    let reproduce = |wanted: i32| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_btfpipe"));
+        command.args(["bundle", "verify", "--reproduce", "p.yaml"]).current_dir(world.path(""));
+        let output = command.env("BTFPIPE_STORE", "store").output().unwrap();
+        let noted = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(wanted), "{noted}");
+        (String::from_utf8(output.stdout).unwrap(), noted)
+    };
+    // Without a lock the two might be of different kernels.
+    assert!(reproduce(1).1.contains("kernels.lock doesn't have the kernels"));
+    world.check("lock p.yaml --store store", 0, "");
+    let (said, noted) = reproduce(0);
+    assert!(said.ends_with(" files, built twice: the same bytes\n"), "{said}");
+    assert!(noted.contains("umask 022, TZ=UTC") && noted.contains("umask 077, TZ=Pacific"), "{noted}");
+    assert!(!world.path("dist").exists(), "the release itself is left alone");
+}
+
 /// A host whose kernel is the archive's, and one that only has its name.
 #[test]
 fn the_host_is_compared_with_the_archive() {

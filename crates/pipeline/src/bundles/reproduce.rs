@@ -84,6 +84,9 @@ fn build(
         "building with umask {}, TZ={}, LC_ALL={}, --jobs {}",
         how.umask, how.time_zone, how.locale, how.jobs
     ));
+    // A relative one would be another folder for each of the two.
+    let store = std::env::var_os("BTFPIPE_STORE").map(std::path::absolute).transpose();
+    let store = store.map_err(|error| failed(Path::new("BTFPIPE_STORE"), error))?;
     let output = Command::new("sh")
         .args(["-c", "umask \"$0\" && exec \"$@\"", how.umask])
         .arg(program)
@@ -97,6 +100,7 @@ fn build(
         .current_dir(&place)
         .env("TZ", how.time_zone)
         .env("LC_ALL", how.locale)
+        .envs(store.map(|store| ("BTFPIPE_STORE", store)))
         .stdin(Stdio::null())
         .output()
         .map_err(|error| failed(pipeline, error))?;
