@@ -96,6 +96,21 @@ struct Kit<'a> {
     plugin: &'a Plugin,
 }
 
+/// What a plugin is asked.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    step: &'a str,
+    config: &'a Value,
+    /// How long the answer may take.
+    within: Duration,
+}
+
+impl<'a> Question<'a> {
+    fn new(step: &'a str, config: &'a Value) -> Question<'a> {
+        Question { step, config, within: SOON }
+    }
+}
+
 /// A file of the plugin's folder `tests`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -220,7 +235,7 @@ impl Kit<'_> {
         };
         let action =
             cases.first().map_or((step, json!(7)), |(_, case)| (case.step.as_str(), case.config.clone()));
-        self.endings(action.0, &action.1, checks);
+        self.endings(Question::new(action.0, &action.1), checks);
         if cases.is_empty() {
             let text = "there are no tests/NAME.json with step and config".to_owned();
             checks.push(Check { name: "tests".to_owned(), verdict: Verdict::Skipped, text });
@@ -230,7 +245,7 @@ impl Kit<'_> {
 
     fn wrong_configuration(&self, step: &str) -> Check {
         self.converse("wrong configuration", "", |kit, session, dirs| {
-            let failure = kit.refused(session, dirs, step, &json!(7), SOON)?;
+            let failure = kit.refused(session, dirs, Question::new(step, &json!(7)))?;
             match failure.class {
                 Class::User => Ok(failure.message),
                 other => Err(format!(
@@ -243,16 +258,16 @@ impl Kit<'_> {
 
     fn questions(&self, step: &str, checks: &mut Vec<Check>) {
         checks.push(self.converse("wrong step", "", |kit, session, dirs| {
-            Ok(kit.refused(session, dirs, "dance", &json!({}), SOON)?.message)
+            Ok(kit.refused(session, dirs, Question::new("dance", &json!({})))?.message)
         }));
         checks.push(self.validation());
         checks.push(self.converse("a long line", "", |kit, session, dirs| {
             let long = json!({ "long": "x".repeat(plugin::MAX_LINE - 8192) });
-            kit.answered(session, dirs, step, &long, SOON)
+            kit.answered(session, dirs, Question::new(step, &long))
         }));
         checks.push(self.converse("unicode", " ünï \u{202e}🐝", |kit, session, dirs| {
             let strange = json!({ "ключ 🐝\u{202e}": ["\u{0}\u{1b}[2J\u{ffff}", "\\\"'$(id)`id`\n%s"] });
-            kit.answered(session, dirs, step, &strange, SOON)
+            kit.answered(session, dirs, Question::new(step, &strange))
         }));
     }
 
@@ -284,13 +299,13 @@ impl Kit<'_> {
     }
 
     /// Ends of an action that the plugin doesn't choose.
-    fn endings(&self, step: &str, config: &Value, checks: &mut Vec<Check>) {
+    fn endings(&self, asked: Question<'_>, checks: &mut Vec<Check>) {
         let end = |name: &str, talk: &dyn Fn(&Kit<'_>, &mut Session<'_>, &Dirs) -> Result<String, String>| {
             let folder = tempfile::tempdir().map_err(|error| error.to_string());
-            check(name, folder.and_then(|folder| self.converse_in(&folder, "", config, talk)))
+            check(name, folder.and_then(|folder| self.converse_in(&folder, "", asked.config, talk)))
         };
         checks.push(end("cancel", &|kit, session, dirs| {
-            kit.begin(session, dirs, step, config)?;
+            kit.begin(session, dirs, asked)?;
             session.send(&HostMessage::Cancel { id: ID }).map_err(|error| error.to_string())?;
             session.hang_up();
             if let Some(end) = session.wait(Instant::now() + AT_ONCE) {
@@ -305,7 +320,7 @@ impl Kit<'_> {
             }
         }));
         checks.push(end("deadline", &|kit, session, dirs| {
-            kit.begin(session, dirs, step, config)?;
+            kit.begin(session, dirs, asked)?;
             session.signal(Signal::TERM);
             session.hang_up();
             match session.wait(Instant::now() + SOON) {
@@ -313,24 +328,24 @@ impl Kit<'_> {
                 None => Err("asked by SIGTERM, it has to be killed".to_owned()),
             }
         }));
-        checks.push(check("crash", self.crash(step, config)));
+        checks.push(check("crash", self.crash(asked)));
     }
 
     /// Killed in the middle, it does the same afterwards as if nothing had been.
-    fn crash(&self, step: &str, config: &Value) -> Result<String, String> {
+    fn crash(&self, asked: Question<'_>) -> Result<String, String> {
         let folder = || tempfile::tempdir().map_err(|error| error.to_string());
         let (clean, dirty) = (folder()?, folder()?);
         let whole = |kit: &Self, session: &mut Session<'_>, dirs: &Dirs| {
-            let answer = kit.ask(session, dirs, step, config, kit.plugin.timeout)?;
+            let answer = kit.ask(session, dirs, Question { within: kit.plugin.timeout, ..asked })?;
             Ok(in_words(&answer))
         };
-        let expected = self.converse_in(&clean, "", config, whole)?;
-        self.converse_in(&dirty, "-killed", config, |kit, session, dirs| {
-            kit.begin(session, dirs, step, config)?;
+        let expected = self.converse_in(&clean, "", asked.config, whole)?;
+        self.converse_in(&dirty, "-killed", asked.config, |kit, session, dirs| {
+            kit.begin(session, dirs, asked)?;
             session.signal(Signal::KILL);
             Ok(String::new())
         })?;
-        let found = self.converse_in(&dirty, "", config, whole)?;
+        let found = self.converse_in(&dirty, "", asked.config, whole)?;
         match found == expected {
             true => Ok(format!("killed and started again: {found}")),
             false => Err(format!("killed and started again it says {found:?}, and {expected:?} otherwise")),
@@ -388,29 +403,16 @@ impl Kit<'_> {
     }
 
     /// Says hello and asks.
-    fn begin(
-        &self,
-        session: &mut Session<'_>,
-        dirs: &Dirs,
-        step: &str,
-        config: &Value,
-    ) -> Result<(), String> {
+    fn begin(&self, session: &mut Session<'_>, dirs: &Dirs, asked: Question<'_>) -> Result<(), String> {
         session.hello().map_err(|error| error.to_string())?;
-        let message =
-            Request { action: "a test", ..Request::new(step, config, dirs) }.message(dirs, self.plugin);
+        let request = Request { action: "a test", ..Request::new(asked.step, asked.config, dirs) };
+        let message = request.message(dirs, self.plugin);
         session.send(&message).map_err(|error| error.to_string())
     }
 
-    fn ask(
-        &self,
-        session: &mut Session<'_>,
-        dirs: &Dirs,
-        step: &str,
-        config: &Value,
-        within: Duration,
-    ) -> Result<Outcome, String> {
-        self.begin(session, dirs, step, config)?;
-        match session.answer(ID, within).map_err(|error| error.to_string())? {
+    fn ask(&self, session: &mut Session<'_>, dirs: &Dirs, asked: Question<'_>) -> Result<Outcome, String> {
+        self.begin(session, dirs, asked)?;
+        match session.answer(ID, asked.within).map_err(|error| error.to_string())? {
             Answer::Result(outcome) => {
                 session.leave();
                 Ok(outcome)
@@ -424,11 +426,10 @@ impl Kit<'_> {
         &self,
         session: &mut Session<'_>,
         dirs: &Dirs,
-        step: &str,
-        config: &Value,
-        within: Duration,
+        asked: Question<'_>,
     ) -> Result<plugin::Failure, String> {
-        match self.ask(session, dirs, step, config, within)? {
+        let Question { step, config, .. } = asked;
+        match self.ask(session, dirs, asked)? {
             Outcome::Error(failure) => Ok(failure),
             Outcome::Ok(_) => Err(format!("the step {step:?} with the configuration {config} ends with ok")),
         }
@@ -438,11 +439,9 @@ impl Kit<'_> {
         &self,
         session: &mut Session<'_>,
         dirs: &Dirs,
-        step: &str,
-        config: &Value,
-        within: Duration,
+        asked: Question<'_>,
     ) -> Result<String, String> {
-        self.ask(session, dirs, step, config, within).map(|outcome| in_words(&outcome))
+        self.ask(session, dirs, asked).map(|outcome| in_words(&outcome))
     }
 }
 
