@@ -46,6 +46,12 @@ impl Column {
     }
 }
 
+impl Line {
+    fn of(kernel: &KernelColumn) -> Line {
+        Line { name: kernel.id.clone(), bytes: kernel.bytes, how: how(kernel) }
+    }
+}
+
 impl Summary {
     /// The columns of the table.
     pub(super) fn columns(&self) -> Vec<Column> {
@@ -64,25 +70,22 @@ impl Summary {
         columns
     }
 
-    /// The list of kernels: a line for each column, and for each that failed.
+    /// The list of kernels: a line for each column, and for each that failed and shares its column.
     pub(super) fn kernel_lines(&self) -> Vec<Line> {
-        let mut lines = Vec::new();
+        let (mut lines, mut failed) = (Vec::new(), Vec::new());
         for column in self.columns() {
             match &self.kernels[column.kernels.clone()] {
-                [one] => lines.push(Line { name: one.id.clone(), bytes: one.bytes, how: how(one) }),
-                several => lines.push(together(&column, several)),
+                [one] => lines.push(Line::of(one)),
+                several => {
+                    lines.push(together(&column, several));
+                    failed.extend(several.iter().filter(|kernel| kernel.failure.is_some()));
+                }
             }
         }
-        if self.kernels.len() > MOST {
-            let failed: Vec<&KernelColumn> =
-                self.kernels.iter().filter(|kernel| kernel.failure.is_some()).collect();
-            let line =
-                |kernel: &&KernelColumn| Line { name: kernel.id.clone(), bytes: None, how: how(kernel) };
-            lines.extend(failed.iter().take(FAILED).map(line));
-            if let Some(more) = failed.len().checked_sub(FAILED).filter(|more| *more > 0) {
-                let how = "FAILED, too; summary.json has their reasons".to_owned();
-                lines.push(Line { name: format!("{more} more"), bytes: None, how });
-            }
+        lines.extend(failed.iter().take(FAILED).map(|kernel| Line::of(kernel)));
+        if let Some(more) = failed.len().checked_sub(FAILED).filter(|more| *more > 0) {
+            let how = "FAILED, too; summary.json has their reasons".to_owned();
+            lines.push(Line { name: format!("{more} more"), bytes: None, how });
         }
         lines
     }
@@ -175,8 +178,10 @@ mod tests {
             kernel.failure = Some("gone".into());
         }
         let lines = summary.kernel_lines();
+        // The first one has a column of its own, and is told there.
         assert_eq!(lines.len(), 2 + FAILED + 1);
-        assert_eq!(lines.last().unwrap().name, "62 more");
+        assert_eq!(lines.last().unwrap().name, "61 more");
+        assert_eq!(lines.iter().filter(|line| line.name == summary.kernels[0].id).count(), 1);
         let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         assert_eq!(summary.named(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 92 more");
         assert_eq!(summary.named(&names[..9]), "0, 1, 2, 3, 4, 5, 6, 7, 8");
