@@ -10,6 +10,7 @@ use crate::events::{End, Event, Level, Listener};
 use crate::outcome::Code;
 use crate::progress::{ended, line, note};
 use crate::summary::{self, Summary};
+use crate::threads::locked;
 
 /// The version of the format; it only gains fields.
 pub const VERSION: u64 = 1;
@@ -55,7 +56,7 @@ impl Chronicle {
     }
 
     fn write(&self, mut line: Value) {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = locked(&self.out);
         if out.error.is_some() {
             return;
         }

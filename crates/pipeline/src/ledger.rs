@@ -7,6 +7,7 @@ use kernels::{Digest, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Key, in_short};
+use crate::threads::locked;
 
 /// What became of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,12 +54,12 @@ impl Ledger {
     /// Remembers the end of an action.
     pub fn add(&self, step: &str, subject: impl Into<String>, key: Key, end: End, reason: Option<String>) {
         let entry = Entry { step: step.to_owned(), subject: subject.into(), key, end, reason };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        locked(&self.0).push(entry);
     }
 
     /// How many actions of a step ran.
     pub fn ran(&self, step: &str) -> usize {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = locked(&self.0);
         entries.iter().filter(|entry| entry.step == step && entry.end != End::Kept).count()
     }
 

@@ -52,6 +52,7 @@ pub mod stop;
 pub mod store;
 pub mod summary;
 pub mod template;
+mod threads;
 pub mod tools;
 pub mod trust;
 pub mod verifier;

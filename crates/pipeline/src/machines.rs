@@ -1,9 +1,9 @@
 //! Verifying all kernels of all packages: on the host, then in machines, several at a time.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use kernels::Store;
 
@@ -17,9 +17,10 @@ use crate::publishing::Published;
 use crate::report::Report;
 use crate::stop::Stop;
 use crate::summary::Checked;
+use crate::threads::{locked, through};
 use crate::verifier::Verifier;
 use crate::verifying::{self, Booting, Subject, Verified};
-use crate::works::{Ready, Worked, Works};
+use crate::works::{self, Ready, Worked, Works};
 
 /// What verification needs.
 pub(crate) struct Machines<'a> {
@@ -61,7 +62,7 @@ enum Machine {
 }
 
 impl<'a> Machines<'a> {
-    /// The report says the same whichever kernel is done first.
+    /// Verifies all kernels that were made, up to somebody saying stop.
     pub fn verify_all(
         &self,
         done: &[Worked],
@@ -71,41 +72,29 @@ impl<'a> Machines<'a> {
     ) -> Result<(), Error> {
         let of = |worked| packages.iter().filter_map(move |published| self.case(worked, published));
         let cases: Vec<Case<'_>> = done.iter().flat_map(of).collect();
-        for (case, ended) in cases.iter().zip(self.each(&cases, stop)) {
+        let verify = |case: &Case<'_>| {
+            // One that shows a bug of ours costs the others nothing.
+            let verified = catch_unwind(AssertUnwindSafe(|| self.verify(*case)));
+            verified.unwrap_or_else(|panic| {
+                Ok(Ended { compared: Ok(()), machine: Machine::Failed(works::bug(&*panic)) })
+            })
+        };
+        let ended = through(&cases, self.jobs, || !stop.is_told(), verify);
+        // The report says the same whichever kernel is done first.
+        for (case, ended) in cases.iter().zip(ended) {
             let Some(ended) = ended else { continue };
             tell(report, case, ended?);
         }
         Ok(())
     }
 
-    /// What became of each; None for those that were not begun because somebody said stop.
-    fn each(&self, cases: &[Case<'_>], stop: &Stop) -> Vec<Option<Result<Ended, Error>>> {
-        let next = AtomicUsize::new(0);
-        let ended: Vec<Mutex<Option<Result<Ended, Error>>>> =
-            cases.iter().map(|_| Mutex::default()).collect();
-        // Threads of their own: most of the time they wait for machines.
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.min(cases.len()) {
-                scope.spawn(|| {
-                    while !stop.is_told() {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(case) = cases.get(index) else { break };
-                        *ended[index].lock().unwrap_or_else(PoisonError::into_inner) =
-                            Some(self.verify(*case));
-                    }
-                });
-            }
-        });
-        ended.into_iter().map(|one| one.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
-    }
-
     fn case<'b>(&'b self, worked: &'b Worked, published: &'b Published) -> Option<Case<'b>> {
-        let ready = worked.result.as_ref().ok()?;
-        let made = ready.made.get(published.package)?.as_ref()?;
-        let set = self.works.set(published.package, published.arch)?;
         if published.arch != worked.chosen.id.arch() {
             return None;
         }
+        let ready = worked.result.as_ref().ok()?;
+        let made = ready.made.get(published.package)?.as_ref()?;
+        let set = self.works.set(published.package, published.arch)?;
         Some(Case { worked, ready, made, published, set })
     }
 
@@ -191,7 +180,7 @@ impl<'a> Machines<'a> {
         }
         let fell_back = |accel: vmtest::Accel, reason: &str| {
             let text = format!("the machines run on {accel}: {reason}");
-            if self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(text.clone()) {
+            if locked(&self.told).insert(text.clone()) {
                 self.events.warn(text);
             }
         };

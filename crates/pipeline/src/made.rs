@@ -1,7 +1,7 @@
 //! What minimizing a kernel's BTF gave, by its key; the bytes are in the store.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kernels::{Digest, LockedBlob, Store};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use crate::engine::{Minimized, ProgramSet};
 use crate::key::{ENGINE, Key};
 use crate::outcome::Failure;
 use crate::summary::{Cell, State};
+use crate::threads::locked;
 
 /// What the engine says of each program, by object and program.
 pub type Cells = BTreeMap<(String, String), Cell>;
@@ -76,7 +77,7 @@ pub struct CellReader {
 impl CellReader {
     /// The cells of a result; None when the store lost them.
     pub fn read(&self, store: &Store, made: &Made) -> Result<Option<Arc<Cells>>, Failure> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = locked(&self.read);
         if let Some(cells) = read.get(&made.cells.sha256) {
             return Ok(Some(cells.clone()));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::echo;
 use crate::events::{End, Event, Level, Listener, Phase};
 use crate::stop::Stop;
+use crate::threads::locked;
 
 /// Silence longer than this makes people think that a run hangs.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -282,11 +283,6 @@ impl Listener for Lines {
             Event::Note { level, text } => self.shared.print(&mut state, &note(level, &text)),
         }
     }
-}
-
-/// A panic elsewhere must not hide what else happens.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn note(level: Level, text: &str) -> String {

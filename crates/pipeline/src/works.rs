@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use kernels::{Arch, KernelId, Store};
 use plugin::SourceKernel;
@@ -21,6 +21,7 @@ use crate::outcome::{Code, Failure};
 use crate::programs::{self, Making, Opened, Told};
 use crate::project::{Kernels, Options, Project};
 use crate::sources::Sources;
+use crate::threads::{locked, through};
 use crate::verifier::Verifier;
 
 /// What running needs from outside.
@@ -128,26 +129,18 @@ impl<'a> Works<'a> {
     /// enough.
     pub(crate) fn all(&self, kernels: Kernels, goal: Goal<'_>) -> Vec<Worked> {
         let queue: Vec<(Chosen, Vec<usize>)> = kernels.chosen.into_values().collect();
-        let (next, enough) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let done = Mutex::new(Vec::new());
-        let work = || {
-            while !enough.load(Ordering::Relaxed) && !self.options.patience.stop.is_told() {
-                let Some((chosen, requests)) = queue.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                    return;
-                };
-                let worked = self.one(chosen.clone(), requests.clone(), goal);
-                if worked.result.is_err() && self.options.fail_fast {
-                    enough.store(true, Ordering::Relaxed);
-                }
-                locked(&done).push(worked);
+        let enough = AtomicBool::new(false);
+        let go_on = || !enough.load(Ordering::Relaxed) && !self.options.patience.stop.is_told();
+        let work = |(chosen, requests): &(Chosen, Vec<usize>)| {
+            let worked = self.one(chosen.clone(), requests.clone(), goal);
+            if worked.result.is_err() && self.options.fail_fast {
+                enough.store(true, Ordering::Relaxed);
             }
+            worked
         };
-        std::thread::scope(|scope| {
-            for _ in 0..self.options.jobs().min(queue.len()) {
-                scope.spawn(work);
-            }
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let done = through(&queue, self.options.jobs(), go_on, work);
+        let mut done: Vec<Worked> = done.into_iter().flatten().collect();
+        // A kernel that is gone may have been replaced by one with another id.
         done.sort_by(|a, b| a.chosen.id.cmp(&b.chosen.id));
         done
     }
@@ -449,15 +442,12 @@ pub(crate) fn add_cells(all: &mut Cells, more: &Cells) {
     }
 }
 
-fn bug(panic: &(dyn std::any::Any + Send)) -> Failure {
+/// What a panic is to those who hear of it.
+pub(crate) fn bug(panic: &(dyn std::any::Any + Send)) -> Failure {
     let text =
         panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     Failure {
         code: Code::Bug,
         message: format!("a bug in btfpipe, please report it: {}", text.unwrap_or("panic")),
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
