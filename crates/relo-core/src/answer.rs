@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use btf::Kind;
 
+use crate::alike::Numbers;
 use crate::decide::{Decider, Resolved};
 use crate::question::{Key, Question, Root};
 use crate::used::UsedSet;
@@ -31,6 +32,10 @@ type Known = (CandidateList, Arc<Answer>);
 pub(crate) struct Answers<'t> {
     pub target: &'t Target<'t>,
     pub mode: Mode,
+    /// By number: the candidates that a root starts with.
+    roots: Vec<Option<CandidateList>>,
+    /// By number: the answers to questions about roots with one candidate at most, where nothing can narrow.
+    numbered: Vec<Option<Arc<Answer>>>,
     /// Only looked up, never iterated. A key has more than one answer only where lists have been narrowed.
     known: HashMap<Key, Vec<Known>, BuildHasherDefault<Prehashed>>,
     /// Every answer once, in the order of the questions.
@@ -39,13 +44,49 @@ pub(crate) struct Answers<'t> {
 
 impl<'t> Answers<'t> {
     pub(crate) fn new(target: &'t Target<'t>, mode: Mode) -> Answers<'t> {
-        Answers { target, mode, known: HashMap::default(), all: Vec::new() }
+        let alike = target.wanted().alike();
+        Answers {
+            target,
+            mode,
+            roots: vec![None; alike.roots()],
+            numbered: vec![None; alike.questions()],
+            known: HashMap::default(),
+            all: Vec::new(),
+        }
     }
 
-    /// The candidates that a root starts with.
-    pub(crate) fn candidates(&self, root: &Root) -> Result<CandidateList, ReloError> {
+    /// The candidates that a root starts with; its number may be [`crate::alike::NONE`].
+    pub(crate) fn candidates(&mut self, root: &Root, number: u32) -> Result<CandidateList, ReloError> {
         let (kind, name) = root.wanted.as_ref().map_err(Clone::clone)?;
-        Ok(self.target.candidates(*kind, name).into())
+        let find = || self.target.candidates(*kind, name).into();
+        Ok(match self.roots.get_mut(number as usize) {
+            Some(known) => known.get_or_insert_with(find).clone(),
+            None => find(),
+        })
+    }
+
+    /// The answer to an object's question, where it is the same for all that have its number: where the root has one
+    /// candidate at most, so that no other question can take one away.
+    pub(crate) fn of_number(
+        &mut self,
+        object: &BpfObject,
+        numbers: &Numbers,
+        question: usize,
+    ) -> Option<&Arc<Answer>> {
+        let number = numbers.questions[question] as usize;
+        if self.numbered.get(number)?.is_none() {
+            let question = &object.questions().list[question];
+            let root = &object.questions().roots[question.root];
+            let candidates = match question.has_candidates {
+                true => self.candidates(root, numbers.roots[question.root]).ok()?,
+                false => CandidateList::default(),
+            };
+            if candidates.len() > 1 {
+                return None;
+            }
+            self.numbered[number] = Some(self.ask(object, question, &candidates, None));
+        }
+        self.numbered[number].as_ref()
     }
 
     /// The answer to an object's question, given what is left of its root's candidates.

@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use btf::{Btf, Kind, Seen, StrOff, TypeId};
 use rustc_hash::FxHashMap;
 
+use crate::alike::Alike;
 use crate::{BpfObject, ReloError, essential_name};
 
 /// A BTF that types are searched in.
@@ -36,19 +37,24 @@ pub struct Wanted {
     beginnings: Beginnings,
     /// The kinds of the roots, a bit each; no kind of a root has a number above 31.
     kinds: u32,
+    alike: Alike,
 }
 
 impl Wanted {
     /// The names that these objects' relocations search for.
     pub fn new<'o>(objects: impl IntoIterator<Item = &'o BpfObject>) -> Wanted {
         let mut wanted = Wanted::default();
-        for root in objects.into_iter().flat_map(|object| &object.questions().roots) {
-            // A root without a name, or none at all, is an error of its relocations, said when they are resolved.
-            if let (true, Ok((kind, name))) = (root.searched, &root.wanted) {
-                wanted.add(*kind, name);
+        let mut alike = Alike::default();
+        for object in objects {
+            for root in &object.questions().roots {
+                // A root without a name, or none at all, is an error of its relocations, said when they are resolved.
+                if let (true, Ok((kind, name))) = (root.searched, &root.wanted) {
+                    wanted.add(*kind, name);
+                }
             }
+            alike.add(object, |name| wanted.names.get(name).copied());
         }
-        wanted
+        Wanted { alike, ..wanted }
     }
 
     /// These essential names, each with the kind that its root has.
@@ -86,6 +92,11 @@ impl Wanted {
     /// The slot of an essential name. What is left without a flavor may look as if it had another: `a___b___c`.
     pub(crate) fn slot_of(&self, essential: &[u8]) -> Option<usize> {
         self.names.get(essential).map(|&slot| slot as usize)
+    }
+
+    /// What the relocations of the objects have in common.
+    pub(crate) fn alike(&self) -> &Alike {
+        &self.alike
     }
 
     /// Parses a BTF without a base and searches it in the same pass.

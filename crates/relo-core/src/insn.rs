@@ -6,7 +6,7 @@ use btf::ByteOrder;
 pub const INSN_LEN: usize = 8;
 
 /// One instruction, decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Insn {
     /// Class, mode, size, source and operation.
     pub code: u8,

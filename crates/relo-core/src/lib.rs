@@ -61,6 +61,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod alike;
 mod answer;
 mod budget;
 mod candidate;
@@ -88,6 +89,7 @@ mod spec;
 mod type_match;
 mod used;
 mod value;
+mod verdict;
 mod written;
 
 pub use candidate::{Candidate, Candidates, Target, TargetBtf, Wanted};

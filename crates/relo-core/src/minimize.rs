@@ -6,9 +6,10 @@ use std::sync::Arc;
 use btf::{Btf, ByteOrder, HeaderLen, PointerSize, TypeId};
 
 use crate::answer::Answers;
-use crate::patch::Patched;
+use crate::decide::Resolved;
 use crate::record::Relocation;
 use crate::used::UsedSet;
+use crate::verdict::{self, Verdict, Verdicts};
 use crate::written::{self, Merging, TypeIdMap, Written};
 use crate::{BpfObject, Candidate, Decision, Mode, ReloError, ReloKind, Target, TargetBtf, Wanted};
 
@@ -139,7 +140,7 @@ pub fn minimize_keeping(
     options: MinimizeOptions,
     kept: &[Candidate],
 ) -> Result<MinCoreBtf, MinimizeError> {
-    minimize_with(&mut Answers::new(target, options.mode), objects, options, kept)
+    minimize_with(&mut Verdicts::new(target, options.mode), objects, options, kept)
 }
 
 /// A minimized BTF for each object. What several of them ask is resolved once.
@@ -148,24 +149,22 @@ pub fn minimize_each(
     objects: &[&BpfObject],
     options: MinimizeOptions,
 ) -> Vec<Result<MinCoreBtf, MinimizeError>> {
-    let mut answers = Answers::new(target, options.mode);
-    let one = |object| minimize_with(&mut answers, std::slice::from_ref(object), options, &[]);
+    let mut verdicts = Verdicts::new(target, options.mode);
+    let one = |object| minimize_with(&mut verdicts, std::slice::from_ref(object), options, &[]);
     objects.iter().map(one).collect()
 }
 
 fn minimize_with(
-    answers: &mut Answers<'_>,
+    verdicts: &mut Verdicts<'_>,
     objects: &[&BpfObject],
     options: MinimizeOptions,
     kept: &[Candidate],
 ) -> Result<MinCoreBtf, MinimizeError> {
-    let target = answers.target;
-    let mut asked = Vec::new();
-    let full = objects.iter().map(|object| verdicts(object, answers, |answer| asked.push(answer))).collect();
-    asked.sort_unstable();
-    asked.dedup();
+    let places: Vec<Vec<u32>> = objects.iter().map(|object| verdicts.on(object)).collect();
+    let verdicts = &*verdicts;
+    let target = verdicts.answers.target;
     let mut used = UsedSet::default();
-    for resolved in asked.into_iter().filter_map(|answer| answers.all[answer].resolved.as_ref().ok()) {
+    for resolved in answers_of(verdicts, &places) {
         // bpftool marks the first match only, and never looks at instructions.
         if let Some(spec) = resolved.matches.first() {
             used.mark(target, spec)?;
@@ -179,7 +178,8 @@ fn minimize_with(
         target,
         objects,
         options,
-        full,
+        verdicts,
+        places,
         used,
         watched,
         merging: Merging { hide: true, share: true },
@@ -188,38 +188,23 @@ fn minimize_with(
     minimizer.run()
 }
 
-/// What a relocation came to on one BTF, or why libbpf refuses the object.
-type Verdict = Result<Settled, ReloError>;
-
-#[derive(Debug, Clone, PartialEq)]
-struct Settled {
-    decision: Decision,
-    insn: Patched,
-    /// Whether any type matched: a size of 0 can be that of a type, or of none.
-    matched: bool,
-}
-
-/// The verdicts on all relocations of an object; `asked` is given the index of each answer.
-fn verdicts(object: &BpfObject, answers: &mut Answers<'_>, mut asked: impl FnMut(usize)) -> Vec<Verdict> {
-    let mut relocation = Relocation::new(object);
-    let verdict = |index| {
-        let step = relocation.step(index, answers, None);
-        if let Ok(answer) = &step.answer {
-            asked(answer.index);
-        }
-        let insn = step.after.as_ref().map_err(Clone::clone)?;
-        let resolved = step.resolved().ok_or(ReloError::TooComplex)?;
-        let matched = !resolved.matches.is_empty();
-        Ok(Settled { decision: resolved.decision, insn: *insn, matched })
-    };
-    (0..object.relos().len()).map(verdict).collect()
+/// The answers that these verdicts stand on, each once.
+fn answers_of<'v>(verdicts: &'v Verdicts<'_>, places: &[Vec<u32>]) -> impl Iterator<Item = &'v Resolved> {
+    let mut asked: Vec<usize> =
+        places.iter().flatten().filter_map(|&place| verdicts.answer_of(place)).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    asked.into_iter().filter_map(|answer| verdicts.answers.all[answer].resolved.as_ref().ok())
 }
 
 struct Minimizer<'m> {
     target: &'m Target<'m>,
     objects: &'m [&'m BpfObject],
     options: MinimizeOptions,
-    full: Vec<Vec<Verdict>>,
+    /// On the full BTF.
+    verdicts: &'m Verdicts<'m>,
+    /// By object and relocation: its verdict's place.
+    places: Vec<Vec<u32>>,
     used: UsedSet,
     /// Roots, by object, of which every decision has been watched, and the relocation that was the reason.
     watched: BTreeMap<(usize, TypeId), usize>,
@@ -227,14 +212,19 @@ struct Minimizer<'m> {
 }
 
 impl Minimizer<'_> {
+    /// The verdict on the full BTF.
+    fn full(&self, object: usize, relo: usize) -> &Verdict {
+        self.verdicts.get(self.places[object][relo])
+    }
+
     /// bpftool gives up at an error, so there is nothing to be equal to: keep what the error stands on at once.
     fn watch_errors(&mut self) -> Result<(), MinimizeError> {
         if self.options.strict_bpftool {
             return Ok(());
         }
         for object in 0..self.objects.len() {
-            for relo in 0..self.full[object].len() {
-                if self.full[object][relo].is_err() {
+            for relo in 0..self.places[object].len() {
+                if self.full(object, relo).is_err() {
                     self.watch(object, relo)?;
                 }
             }
@@ -309,7 +299,7 @@ impl Minimizer<'_> {
             return Ok(false);
         }
         self.watched.insert((object, root), relo);
-        let mut relocation = Relocation::new(self.objects[object]);
+        let mut relocation = Relocation::new(self.objects[object], self.target);
         let mut answers = Answers::new(self.target, self.options.mode);
         for (index, other) in relos.iter().enumerate() {
             let watch = (other.relo.type_id == root).then_some(&mut self.used);
@@ -329,28 +319,30 @@ impl Minimizer<'_> {
         let modules: Vec<TargetBtf<'_>> =
             names.zip(&splits).map(|(module, btf)| TargetBtf { module, btf }).collect();
         let target = Target::new(&btf, &modules, self.target.wanted())?;
-        let mut answers = Answers::new(&target, self.options.mode);
-        let compare_object = |(object, full): (&&BpfObject, &Vec<Verdict>)| {
-            let minimized = verdicts(object, &mut answers, |_| {});
-            let pairs = full.iter().zip(minimized).enumerate();
-            let differ = pairs.filter(|(relo, (full, min))| !same(full, min, kind_of(object, *relo)));
-            differ
-                .map(|(relo, (full, min))| Difference {
-                    relo,
-                    full: full.clone().map(|settled| settled.decision),
-                    minimized: min.map(|settled| settled.decision),
-                })
-                .collect()
+        let mut minimized = Verdicts::new(&target, self.options.mode);
+        Ok((0..self.objects.len()).map(|object| self.differences(object, &mut minimized)).collect())
+    }
+
+    /// The relocations of an object that end otherwise on the minimized BTF.
+    fn differences(&self, object: usize, minimized: &mut Verdicts<'_>) -> Vec<Difference> {
+        let places = minimized.on(self.objects[object]);
+        let difference = |(relo, place): (usize, u32)| {
+            let (full, min) = (self.full(object, relo), minimized.get(place));
+            let decision = |verdict: &Verdict| verdict.clone().map(|settled| settled.decision);
+            (!verdict::same(full, min, kind_of(self.objects[object], relo))).then(|| Difference {
+                relo,
+                full: decision(full),
+                minimized: decision(min),
+            })
         };
-        Ok(self.objects.iter().zip(&self.full).map(compare_object).collect())
+        places.into_iter().enumerate().filter_map(difference).collect()
     }
 
     fn proofs(&self, differences: Vec<Vec<Difference>>) -> Vec<ObjectProof> {
         let proof = |(object, differences): (usize, Vec<Difference>)| {
-            let full = &self.full[object];
             let relos = self.objects[object].relos();
             let errors =
-                full.iter().enumerate().filter_map(|(relo, verdict)| Some((relo, verdict.clone().err()?)));
+                (0..relos.len()).filter_map(|relo| Some((relo, self.full(object, relo).clone().err()?)));
             let watched = self.watched.range((object, TypeId(0))..=(object, TypeId(u32::MAX)));
             let is_target_id =
                 |index: &usize| kind_of(self.objects[object], *index) == Some(ReloKind::TargetTypeId);
@@ -368,15 +360,4 @@ impl Minimizer<'_> {
 
 fn kind_of(object: &BpfObject, relo: usize) -> Option<ReloKind> {
     ReloKind::from_number(object.relos()[relo].relo.kind)
-}
-
-/// Whether two verdicts are one: the value, what becomes of the instruction, or the kind of the error.
-fn same(full: &Verdict, min: &Verdict, kind: Option<ReloKind>) -> bool {
-    match (full, min) {
-        // Ids differ by design; whether there is one does not.
-        (Ok(full), Ok(min)) if kind == Some(ReloKind::TargetTypeId) => full.matched == min.matched,
-        (Ok(full), Ok(min)) => full == min,
-        (Err(full), Err(min)) => full.code() == min.code(),
-        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
-    }
 }

@@ -1,6 +1,7 @@
 //! A BPF object: opened once, relocated against as many targets as there are.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use btf::{Btf, BtfExt, ByteOrder, CoreRelo, PointerSize};
 use object::{Architecture, Endianness, Object, ObjectSection, ObjectSymbol, SectionFlags, SymbolKind, elf};
@@ -20,7 +21,8 @@ pub struct BpfObject {
     btf: Btf<'static>,
     sections: Vec<Section>,
     programs: Vec<Program>,
-    relos: Vec<ObjectRelo>,
+    /// Shared, so that they are told from those of other objects by where they stand.
+    relos: Arc<[ObjectRelo]>,
     questions: Questions,
     /// Whether a relocation may see what another has done to its instruction.
     relos_overlap: bool,
@@ -103,11 +105,11 @@ impl BpfObject {
             btf,
             sections,
             programs,
-            relos: Vec::new(),
+            relos: Arc::new([]),
             questions,
             relos_overlap: false,
         };
-        object.relos = object.place_relos(&ext, &asked)?;
+        object.relos = object.place_relos(&ext, &asked)?.into();
         object.relos_overlap = overlap(&object.relos);
         Ok(object)
     }
@@ -134,6 +136,10 @@ impl BpfObject {
 
     /// The CO-RE relocations, in file order.
     pub fn relos(&self) -> &[ObjectRelo] {
+        &self.relos
+    }
+
+    pub(crate) fn shared_relos(&self) -> &Arc<[ObjectRelo]> {
         &self.relos
     }
 

@@ -6,7 +6,7 @@ use crate::insn::{CLASS_ALU, CLASS_ALU64, CLASS_LD, CLASS_LDX, CLASS_ST, CLASS_S
 use crate::{Decision, INSN_LEN, Insn, Mode, ReloError};
 
 /// An instruction after relocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Patched {
     /// One instruction, or both halves of a 64-bit immediate load.
     pub insns: [Insn; 2],

@@ -46,7 +46,7 @@ pub(crate) struct Questions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     hash: u64,
-    bytes: Box<[u8]>,
+    bytes: Arc<[u8]>,
 }
 
 impl Hash for Key {

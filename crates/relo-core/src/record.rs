@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::alike::{NONE, Numbers};
 use crate::answer::{Answer, Answers, CandidateList};
 use crate::decide::Resolved;
 use crate::patch::{self, Patched};
@@ -79,13 +80,15 @@ pub fn relocate_all(objects: &[&BpfObject], target: &Target<'_>, mode: Mode) -> 
 }
 
 fn relocate_with(object: &BpfObject, answers: &mut Answers<'_>) -> Vec<RecordedRelo> {
-    let mut relocation = Relocation::new(object);
+    let mut relocation = Relocation::new(object, answers.target);
     (0..object.relos().len()).map(|index| relocation.record(index, answers)).collect()
 }
 
 /// An object on its way through a target: the candidates narrow, the instructions change.
 pub(crate) struct Relocation<'r> {
     object: &'r BpfObject,
+    /// Of an object whose questions others ask as well.
+    numbers: Option<Arc<Numbers>>,
     /// What is left of each root's candidates.
     candidates: Vec<Option<Result<CandidateList, ReloError>>>,
     /// The code as it is by now; only where one relocation may see what another did.
@@ -116,10 +119,11 @@ impl Step<'_> {
 }
 
 impl<'r> Relocation<'r> {
-    pub(crate) fn new(object: &'r BpfObject) -> Relocation<'r> {
+    pub(crate) fn new(object: &'r BpfObject, target: &Target<'_>) -> Relocation<'r> {
         let code = || object.sections().iter().map(|section| section.code.to_vec()).collect();
         Relocation {
             object,
+            numbers: target.wanted().alike().numbers(object).cloned(),
             candidates: vec![None; object.questions().roots.len()],
             code: object.relos_overlap().then(code),
         }
@@ -134,20 +138,7 @@ impl<'r> Relocation<'r> {
     ) -> Step<'r> {
         let relo = &self.object.relos()[index];
         let question = &self.object.questions().list[relo.question];
-        let (candidates, answer) = match self.candidates_of(question, answers) {
-            Ok(candidates) => {
-                let answer = match watch {
-                    None => answers.get(self.object, question, &candidates),
-                    watch => answers.ask(self.object, question, &candidates, watch),
-                };
-                // What libbpf skips narrows nothing.
-                if question.has_candidates && relo.program.is_some() {
-                    self.candidates[question.root] = Some(Ok(answer.narrowed.clone()));
-                }
-                (candidates, Ok(answer))
-            }
-            Err(error) => (CandidateList::default(), Err(error)),
-        };
+        let (candidates, answer) = self.ask(relo, answers, watch);
         let mut step = Step { question, candidates, answer, before: None, after: Err(ReloError::TooComplex) };
         step.before = match &self.code {
             Some(code) => patch::read_at(&code[relo.section], relo.relo.insn_off, self.object.order()),
@@ -157,16 +148,47 @@ impl<'r> Relocation<'r> {
         step
     }
 
+    /// The answer to a relocation's question, and the candidates that it was given for.
+    fn ask(
+        &mut self,
+        relo: &ObjectRelo,
+        answers: &mut Answers<'_>,
+        watch: Option<&mut UsedSet>,
+    ) -> (CandidateList, Result<Arc<Answer>, ReloError>) {
+        let question = &self.object.questions().list[relo.question];
+        let candidates = match self.candidates_of(question, answers) {
+            Ok(candidates) => candidates,
+            Err(error) => return (CandidateList::default(), Err(error)),
+        };
+        let shared = match (&watch, &self.numbers) {
+            (None, Some(numbers)) => answers.of_number(self.object, numbers, relo.question),
+            (_, _) => None,
+        };
+        if let Some(answer) = shared {
+            return (candidates, Ok(answer.clone()));
+        }
+        let answer = match watch {
+            None => answers.get(self.object, question, &candidates),
+            watch => answers.ask(self.object, question, &candidates, watch),
+        };
+        // What libbpf skips narrows nothing.
+        if question.has_candidates && relo.program.is_some() {
+            self.candidates[question.root] = Some(Ok(answer.narrowed.clone()));
+        }
+        (candidates, Ok(answer))
+    }
+
     fn candidates_of(
         &mut self,
         question: &Question,
-        answers: &Answers<'_>,
+        answers: &mut Answers<'_>,
     ) -> Result<CandidateList, ReloError> {
         if !question.has_candidates {
             return Ok(CandidateList::default());
         }
         let root = &self.object.questions().roots[question.root];
-        self.candidates[question.root].get_or_insert_with(|| answers.candidates(root)).clone()
+        let number = self.numbers.as_ref().map_or(NONE, |numbers| numbers.roots[question.root]);
+        self.candidates[question.root].get_or_insert_with(|| answers.candidates(root, number)).clone()
     }
 
     fn apply(&mut self, relo: &ObjectRelo, step: &Step<'_>, mode: Mode) -> Result<Patched, ReloError> {

@@ -153,57 +153,66 @@ impl Marker<'_> {
 
     /// Marks a type and what it needs, with a list of its own instead of recursion: hostile types nest deeply.
     fn mark_type(&mut self, id: TypeId, reach: Reach) -> Result<(), btf::Error> {
-        let mut todo = vec![(id, reach)];
-        while let Some((id, reach)) = todo.pop() {
+        // Most types need one other at most: then the list stays empty, and takes no memory.
+        let (mut next, mut later) = (Some((id, reach)), Vec::new());
+        while let Some((id, reach)) = next.take().or_else(|| later.pop()) {
             if id == TypeId::VOID || !self.seen.insert((id, reach)) {
                 continue;
             }
             let ty = self.btf().resolve(id)?;
-            let needs = needs_of(&ty, reach)?;
+            next = add_needs(&ty, reach, &mut later)?;
             let members = if ty.kind().is_composite() && reach == Reach::Members { ty.len() } else { 0 };
             self.keep(id).extend(0..members);
-            todo.extend(needs);
         }
         Ok(())
     }
 }
 
-/// The types that a kept type can't do without.
-fn needs_of(ty: &Type<'_>, reach: Reach) -> Result<Vec<(TypeId, Reach)>, btf::Error> {
+/// The types that a kept type can't do without: the first is given back, others are added to a list.
+fn add_needs(
+    ty: &Type<'_>,
+    reach: Reach,
+    more: &mut Vec<(TypeId, Reach)>,
+) -> Result<Option<(TypeId, Reach)>, btf::Error> {
     // Behind an array or a signature, type_matches compares by value again.
     let by_value = if reach == Reach::Names { Reach::Members } else { reach };
     Ok(match ty.kind() {
         Kind::Void | Kind::Int | Kind::Float | Kind::Enum | Kind::Enum64 | Kind::Fwd | Kind::Unknown(_) => {
-            Vec::new()
+            None
         }
-        Kind::Struct | Kind::Union if reach == Reach::Members => ty
-            .members()
-            .map(|member| Ok((member?.type_id, Reach::Members)))
-            .collect::<Result<_, btf::Error>>()?,
-        Kind::Struct | Kind::Union => Vec::new(),
+        Kind::Struct | Kind::Union => {
+            if reach == Reach::Members {
+                for member in ty.members() {
+                    more.push((member?.type_id, Reach::Members));
+                }
+            }
+            None
+        }
         Kind::Ptr => match reach {
-            Reach::ToPointers => Vec::new(),
-            Reach::ThroughPointers => vec![(ty.target()?, reach)],
-            Reach::Members | Reach::Names => vec![(ty.target()?, Reach::Names)],
+            Reach::ToPointers => None,
+            Reach::ThroughPointers => Some((ty.target()?, reach)),
+            Reach::Members | Reach::Names => Some((ty.target()?, Reach::Names)),
         },
         Kind::Typedef | Kind::Volatile | Kind::Const | Kind::Restrict | Kind::TypeTag => {
-            vec![(ty.target()?, reach)]
+            Some((ty.target()?, reach))
         }
-        Kind::Func | Kind::Var | Kind::DeclTag => vec![(ty.target()?, by_value)],
+        Kind::Func | Kind::Var | Kind::DeclTag => Some((ty.target()?, by_value)),
         Kind::Array => {
             let array = ty.array()?;
-            vec![(array.element, by_value), (array.index, by_value)]
+            more.push((array.index, by_value));
+            Some((array.element, by_value))
         }
         Kind::FuncProto => {
-            let mut needs = vec![(ty.target()?, by_value)];
             for index in 0..ty.len() {
-                needs.push((ty.param(index)?.type_id, by_value));
+                more.push((ty.param(index)?.type_id, by_value));
             }
-            needs
+            Some((ty.target()?, by_value))
         }
         Kind::Datasec => {
-            let vars = (0..ty.len()).map(|index| Ok((ty.var_section(index)?.type_id, by_value)));
-            vars.collect::<Result<_, btf::Error>>()?
+            for index in 0..ty.len() {
+                more.push((ty.var_section(index)?.type_id, by_value));
+            }
+            None
         }
     })
 }
