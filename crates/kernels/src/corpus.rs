@@ -22,6 +22,7 @@ use btf::Btf;
 use relo_core::Index;
 
 use crate::{Digest, Error, FileBytes, Store};
+use list::List;
 use stamp::Stamp;
 
 /// Larger than any BTF or index.
@@ -31,7 +32,7 @@ const MAX_FILE: u64 = 1 << 30;
 #[derive(Debug, Clone)]
 pub struct Corpus {
     store: Store,
-    kernels: BTreeMap<String, Listed>,
+    list: List,
 }
 
 /// What the list says of a kernel.
@@ -87,18 +88,18 @@ impl StoredBtf {
 impl Corpus {
     /// Opens the corpus of a store; one without a list is empty.
     pub fn open(store: Store) -> Result<Corpus, Error> {
-        let kernels = list::read(&store.root().join("corpus/list"))?;
-        Ok(Corpus { store, kernels })
+        let list = List::read(&store.root().join("corpus/list"))?;
+        Ok(Corpus { store, list })
     }
 
-    /// All kernels, sorted by name.
-    pub fn kernels(&self) -> impl Iterator<Item = (&str, Listed)> {
-        self.kernels.iter().map(|(name, listed)| (name.as_str(), *listed))
+    /// All kernels by their names.
+    pub fn kernels(&self) -> Result<BTreeMap<&str, Listed>, Error> {
+        self.list.all()
     }
 
-    /// The kernel of a name.
+    /// The kernel of a name; much cheaper than all of them.
     pub fn get(&self, name: &str) -> Option<Listed> {
-        self.kernels.get(name).copied()
+        self.list.get(name)
     }
 
     /// Keeps a BTF and makes its index; [`Corpus::list`] makes it known under a name.
@@ -114,9 +115,12 @@ impl Corpus {
     pub fn list(&mut self, named: impl IntoIterator<Item = (String, Listed)>) -> Result<(), Error> {
         let _lock = self.store.lock("corpus list", &mut |_| {})?;
         let path = self.store.root().join("corpus/list");
-        self.kernels = list::read(&path)?;
-        self.kernels.extend(named);
-        self.store.write(&path, list::write(&self.kernels).as_bytes())
+        let (before, named): (List, Vec<_>) = (List::read(&path)?, named.into_iter().collect());
+        let mut kernels = before.all()?;
+        kernels.extend(named.iter().map(|(name, listed)| (name.as_str(), *listed)));
+        self.store.write(&path, list::write(&kernels).as_bytes())?;
+        self.list = List::read(&path)?;
+        Ok(())
     }
 
     /// Reads a kernel; None when the store has lost it.
@@ -241,7 +245,8 @@ impl Corpus {
         let open = || {
             let file = File::open(&path)?;
             let stamp = Stamp::of(&file.metadata()?);
-            Ok((FileBytes::of(file, MAX_FILE)?, stamp))
+            // With its index, a program reads few of a kernel's thousand pages.
+            Ok((FileBytes::sparse(file, MAX_FILE)?, stamp))
         };
         match open() {
             Ok(opened) => Ok(Some(opened)),

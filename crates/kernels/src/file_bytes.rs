@@ -20,6 +20,13 @@ const WORTH_POPULATING: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub struct FileBytes(Kind);
 
+/// Which pages of a mapping are there from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    All,
+    AsRead,
+}
+
 #[derive(Debug, Clone)]
 enum Kind {
     Mapped(Arc<memmap2::Mmap>),
@@ -36,18 +43,23 @@ impl FileBytes {
     ///
     /// Pipes and files of /proc and /sys, which have no size, are read.
     pub fn of(file: File, limit: u64) -> io::Result<FileBytes> {
-        FileBytes::mapped_from(WORTH_MAPPING, file, limit)
+        FileBytes::mapped_from(WORTH_MAPPING, file, limit, Pages::All)
+    }
+
+    /// The same of a file of which only a few places will be read: each costs a fault, and the others nothing.
+    pub fn sparse(file: File, limit: u64) -> io::Result<FileBytes> {
+        FileBytes::mapped_from(WORTH_MAPPING, file, limit, Pages::AsRead)
     }
 
     /// The bytes of a file for as long as the program runs.
     pub fn forever(file: File, limit: u64) -> io::Result<&'static [u8]> {
-        Ok(match FileBytes::mapped_from(WORTH_KEEPING_MAPPED, file, limit)?.0 {
+        Ok(match FileBytes::mapped_from(WORTH_KEEPING_MAPPED, file, limit, Pages::All)?.0 {
             Kind::Mapped(mapped) => Box::leak(Box::new(mapped)),
             Kind::Read(bytes) => bytes.leak(),
         })
     }
 
-    fn mapped_from(worth: u64, file: File, limit: u64) -> io::Result<FileBytes> {
+    fn mapped_from(worth: u64, file: File, limit: u64, pages: Pages) -> io::Result<FileBytes> {
         let metadata = file.metadata()?;
         if metadata.len() > limit {
             return Err(too_large(limit));
@@ -55,7 +67,7 @@ impl FileBytes {
         // Not every file that has a size can be mapped, and what can't be mapped can be read.
         if metadata.is_file()
             && metadata.len() >= worth
-            && let Ok(mapped) = map(&file, metadata.len())
+            && let Ok(mapped) = map(&file, metadata.len(), pages)
         {
             return Ok(FileBytes(Kind::Mapped(Arc::new(mapped))));
         }
@@ -130,7 +142,7 @@ fn too_large(limit: u64) -> io::Error {
 /// be ruled out is that another process truncates the file meanwhile: then the kernel ends us with SIGBUS, as it does
 /// with linkers. Files of the store are never changed in place.
 #[allow(unsafe_code)]
-fn map(file: &File, len: u64) -> io::Result<memmap2::Mmap> {
+fn map(file: &File, len: u64, pages: Pages) -> io::Result<memmap2::Mmap> {
     // SAFETY: read-only and private, as /sys/kernel/btf demands; the bytes are only ever seen as `&[u8]` of a fixed
     // length, see above.
     unsafe {
@@ -138,7 +150,7 @@ fn map(file: &File, len: u64) -> io::Result<memmap2::Mmap> {
         // Said here, it needs not be asked again; what is there no more when it is read ends us as above.
         options.len(len as usize);
         // Of a debug kernel's file only a few pages are looked at.
-        if len <= WORTH_POPULATING {
+        if pages == Pages::All && len <= WORTH_POPULATING {
             options.populate();
         }
         options.map_copy_read_only(file)

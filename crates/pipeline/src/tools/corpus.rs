@@ -160,16 +160,17 @@ fn say(kernels: &[Done], voice: &mut Voice<'_>) -> Code {
 
 /// The kernels of these names.
 fn choose(corpus: &Corpus, patterns: &[String]) -> Result<Vec<(String, Listed)>, ToolError> {
+    let mut kernels = corpus.kernels()?;
     for pattern in patterns {
-        if !corpus.kernels().any(|(name, _)| matches(pattern, name)) {
+        if !kernels.keys().any(|name| matches(pattern, name)) {
             return Err(ToolError::Usage(format!(
                 "the store has no kernel {pattern:?}; \"btfpipe corpus ls\" lists those that it has"
             )));
         }
     }
-    let wanted = |name: &str| patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, name));
-    let owned = |(name, listed): (&str, Listed)| (name.to_owned(), listed);
-    Ok(corpus.kernels().filter(|(name, _)| wanted(name)).map(owned).collect())
+    let is_wanted = |name: &str| patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, name));
+    kernels.retain(|name, _| is_wanted(name));
+    Ok(kernels.into_iter().map(|(name, listed)| (name.to_owned(), listed)).collect())
 }
 
 /// `*` stands for any text, `/` included, `?` for any one character.
@@ -202,7 +203,12 @@ pub(super) fn pattern(path: &Path) -> Option<&str> {
 
 /// The names of the store's kernels that a pattern means.
 pub(super) fn names(pattern: &str) -> Result<Vec<String>, ToolError> {
-    Ok(choose(corpus()?, &[pattern.to_owned()])?.into_iter().map(|(name, _)| name).collect())
+    let corpus = corpus()?;
+    // Not searched for among all: a thousand may be named, each alone.
+    if corpus.get(pattern).is_some() {
+        return Ok(vec![pattern.to_owned()]);
+    }
+    Ok(choose(corpus, &[pattern.to_owned()])?.into_iter().map(|(name, _)| name).collect())
 }
 
 /// A kernel of the store by its name, or by a pattern that only it has.
