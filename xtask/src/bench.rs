@@ -28,6 +28,7 @@ pub fn bench(shell: &Shell, arguments: &[String]) -> Outcome {
     let inputs = Inputs::prepare(shell, arguments)?;
     let rows = inputs.rows()?;
     let growth = inputs.growth()?;
+    shell.remove_path(inputs.outputs().spent)?;
     let root = shell.current_dir();
     let document = root.join(DOCUMENT);
     // What people wrote there stays.

@@ -16,7 +16,7 @@ const BY_HAND: &str = "## What was tried";
 const HEAD: &str = "# Benchmarks
 
 The tables are written by `cargo xtask bench`: whole processes, in turn with what they are held against, on the same
-inputs in one run; medians. What a round wrote is gone before the next. Inputs are BTFs in the page cache and the objects
+inputs in one run; medians. What a round wrote is put aside before the next. Inputs are BTFs in the page cache and the objects
 inside of Debian's libbpf-tools. Real kernels are those of `pipelines/bench.yaml` and what the task was given besides; made
 ones are real ones with their types in another order, under other ids, and with structs that have grown, so that no two are
 alike (`crates/relo-core/examples/vary`).

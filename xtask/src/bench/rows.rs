@@ -154,7 +154,11 @@ impl Inputs<'_> {
     /// What the commands below write.
     pub fn outputs(&self) -> Outputs {
         let of = |names: [&str; 2]| names.map(|name| self.folder.join(name)).into();
-        Outputs { ours: of(["ours.btf", "out"]), theirs: of(["theirs.btf", "copy"]) }
+        Outputs {
+            ours: of(["ours.btf", "out"]),
+            theirs: of(["theirs.btf", "copy"]),
+            spent: self.folder.join("spent"),
+        }
     }
 
     /// How the store calls a real kernel.
