@@ -6,20 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bundle::pack::{Method, PackOptions, write_pack};
-use bundle::{Bundle, BundleBuilder, KernelEntry, Layout, Query};
+use bundle::{Bundle, Layout, Query};
+use fixture::machine::{bundle_of, may_load, needs, opensnoop, this_kernel};
 use fixture::{btf, cases, tiny};
 
 const SANITIZED: &str =
     "-std=gnu11 -O1 -g -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all";
-
-/// Whether what the tests need is there; says so where it isn't.
-fn needs(present: bool, what: &str) -> bool {
-    if !present {
-        assert!(std::env::var_os("BTFPIPE_NO_SKIPS").is_none(), "{what} is missing");
-        eprintln!("skipped: {what} is missing");
-    }
-    present
-}
 
 fn has_compiler() -> bool {
     let compiler = Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success());
@@ -137,23 +129,6 @@ fn broken_packs() {
     }
 }
 
-/// An object of Debian's opensnoop, and what it needs of the running kernel's BTF.
-fn opensnoop() -> Option<(Vec<u8>, Vec<u8>)> {
-    let full = std::fs::read("/sys/kernel/btf/vmlinux").ok()?;
-    let executable = std::fs::read("/usr/sbin/opensnoop").ok()?;
-    let object = relo_core::embedded_objects(&executable).first()?.bytes.to_vec();
-    let parsed = relo_core::BpfObject::parse("opensnoop.bpf.o", &object).unwrap();
-    let btf = ::btf::Btf::parse(&full).unwrap();
-    let minimized = relo_core::minimize(&btf, &[&parsed], Default::default()).unwrap();
-    Some((object, minimized.bytes))
-}
-
-fn may_load() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| line.starts_with("Uid:\t0\t0"))
-        && Path::new("/usr/include/bpf/libbpf.h").exists()
-}
-
 /// libbpf loads opensnoop with the BTF that the C reader gives it for this machine; and in a mount namespace without
 /// /sys/kernel/btf with what stands where libbpf itself looks. Without either it does not load.
 #[test]
@@ -163,25 +138,13 @@ fn libbpf_loads() {
         return;
     }
     let (object, minimized) = found.unwrap();
-    assert!(minimized.len() < 20_000, "{}", minimized.len());
     let dir = tempfile::tempdir().unwrap();
     let load = compiled(dir.path(), "load", "-std=gnu11 -O1 -g", &["-lbpf", "-lzstd"]);
     std::fs::write(dir.path().join("opensnoop.bpf.o"), object).unwrap();
 
-    let host = Query::host().unwrap();
-    let release = host.release.clone();
-    let entry = KernelEntry {
-        distro: host.distro.unwrap_or("none".into()),
-        version: host.version.unwrap_or("none".into()),
-        version_aliases: vec![],
-        arch: host.arch,
-        release: host.release,
-        build_id: host.build_id.clone(),
-    };
-    let meta = bundle::BundleMeta { arch: host.arch, ..fixture::meta(0) };
-    let mut builder = BundleBuilder::new(meta).unwrap();
-    builder.add_kernel(entry, minimized, vec![]).unwrap();
-    let bundle = Bundle::open(&builder.finish(3).unwrap().tar_zst).unwrap();
+    let kernel = this_kernel();
+    let (release, build_id) = (kernel.release.clone(), kernel.build_id.clone());
+    let bundle = bundle_of(kernel, minimized);
     std::fs::write(dir.path().join("own.btfpack"), pack(&bundle)).unwrap();
     let boot = Layout::LibbpfPath.members(&bundle).unwrap().remove(0);
     std::fs::create_dir(dir.path().join("boot")).unwrap();
@@ -192,7 +155,7 @@ fn libbpf_loads() {
         format!("{}{}", text(&output), String::from_utf8_lossy(&output.stderr))
     };
     let load = load.to_str().unwrap();
-    let verified = if host.build_id.is_some() { ", verified" } else { "" };
+    let verified = if build_id.is_some() { ", verified" } else { "" };
     let told = run(load, &["own.btfpack", "opensnoop.bpf.o"]);
     assert!(
         told.contains(&format!("found by rule exact{verified}\n")) && told.ends_with("\nloaded"),

@@ -63,6 +63,23 @@ fn gnu_tar() {
     assert!(read("again.tar") == read("bundle.tar"), "GNU tar makes other bytes");
 }
 
+/// libarchive, which decompresses by itself.
+#[test]
+fn bsdtar() {
+    if !installed("bsdtar") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let package = written(dir.path());
+    let listed = String::from_utf8(run(dir.path(), "bsdtar", &["-tf", &package.file])).unwrap();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), paths(&package));
+    let bundle = Bundle::open(&package.tar_zst).unwrap();
+    for path in paths(&package) {
+        let content = run(dir.path(), "bsdtar", &["-xOf", &package.file, &path]);
+        assert!(bundle.file(&path) == Some(&content), "{path}");
+    }
+}
+
 #[test]
 fn zstd_and_sha256sum() {
     if !installed("zstd") || !installed("sha256sum") {
