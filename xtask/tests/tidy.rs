@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("btfpipe-plugin-dwarf", "plugins/dwarf", &["plugin"]),
     ("judge-libbpf", "judges/libbpf", &["btf", "relo-core", "kernels", "pipeline"]),
     ("judge-prepare", "judges/prepare", &["btf", "relo-core"]),
+    ("load-with-libbpf-rs", "readers/rust", &["bundle"]),
     ("xtask", "xtask", &[]),
 ];
 
