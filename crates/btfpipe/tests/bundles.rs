@@ -86,7 +86,14 @@ impl World {
         });
         let manifest = Manifest::new([PackageEntry::of(&package)]).with_layouts(layouts);
         let (pipeline, engine) = ("test".into(), "btfpipe 0.1.0".into());
-        let build = Build { pipeline, engine, layouts: vec![], given: vec![], materials: vec![] };
+        let build = Build {
+            pipeline,
+            engine,
+            layouts: vec![],
+            given: vec![],
+            environment: vec![],
+            materials: vec![],
+        };
         for (name, text) in [
             ("manifest.json", manifest.to_json()),
             (attestation::SBOM, attestation::sbom(&manifest, &build)),

@@ -52,6 +52,8 @@ pub struct Build {
     pub layouts: Vec<String>,
     /// What the command line gave to the pipeline: `--set level=9`.
     pub given: Vec<String>,
+    /// What the environment gave to it: the name of each variable, and the digest of its value, which may be a secret.
+    pub environment: Vec<(String, Digest)>,
     /// Everything that went in; sorted here.
     pub materials: Vec<Material>,
 }
@@ -95,6 +97,8 @@ pub fn provenance(manifest: &Manifest, build: &Build) -> String {
             .map(dependency)
             .collect::<Vec<_>>()
     };
+    let variables = build.environment.iter();
+    let environment = variables.map(|(name, value)| json!({ "name": name, "digest": digest(value) }));
     let dependencies = [of(MaterialKind::Kernel), of(MaterialKind::Program)].concat();
     let first = manifest.packages.first();
     let statement = json!({
@@ -108,6 +112,7 @@ pub fn provenance(manifest: &Manifest, build: &Build) -> String {
                     "pipeline": build.pipeline,
                     "definitions": of(MaterialKind::Definition),
                     "given": build.given,
+                    "environment": environment.collect::<Vec<_>>(),
                     "layouts": build.layouts,
                     "level": first.map(|package| package.level),
                     "source_date_epoch": first.map(|package| package.source_date_epoch),
@@ -213,7 +218,8 @@ mod tests {
 
     fn build(materials: Vec<Material>) -> Build {
         let (layouts, given) = (vec!["bcc".into()], vec!["--set level=9".into()]);
-        Build { pipeline: "n".into(), engine: "btfpipe 0.1.0".into(), layouts, given, materials }
+        let environment = vec![("TAG".into(), Digest::of(b"v1"))];
+        Build { pipeline: "n".into(), engine: "btfpipe 0.1.0".into(), layouts, given, environment, materials }
     }
 
     fn material(kind: MaterialKind, name: &str) -> Material {
@@ -251,6 +257,15 @@ mod tests {
         turned.reverse();
         assert_eq!(sbom(&manifest(), &build(materials.clone())), sbom(&manifest(), &build(turned.clone())));
         assert_eq!(provenance(&manifest(), &build(materials)), provenance(&manifest(), &build(turned)));
+    }
+
+    #[test]
+    fn a_variable_is_named_and_its_value_is_not() {
+        let text = provenance(&manifest(), &build(vec![]));
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let told = &value["predicate"]["buildDefinition"]["externalParameters"]["environment"];
+        let want = json!([{ "name": "TAG", "digest": { "sha256": Digest::of(b"v1").to_string() } }]);
+        assert_eq!(*told, want);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct PipelineFile {
     pub inputs: Inputs,
     /// All profiles: declared, or named by a `when:`.
     pub profiles: BTreeSet<String>,
+    /// The variables of the environment that it names.
+    pub variables: BTreeSet<String>,
     /// Where the kernels come from, at least one.
     pub kernels: Vec<KernelSource>,
     /// Which programs, at least one.
@@ -208,6 +210,7 @@ impl Reader<'_> {
                 on: self.given.profiles.iter().cloned().collect(),
             }),
             variables,
+            named: BTreeSet::new(),
             environment: &self.given.environment,
         };
         let name = name.map(|name| scope.resolve(name, &mut self.problems));
@@ -231,11 +234,24 @@ impl Reader<'_> {
             }
         }
         fields.finish(&mut self.problems);
+        let variables = scope.named;
         let profiles = self.known_profiles(scope.profiles.unwrap_or_default());
         let (_, steps) = part.steps?;
         let Part { kernels, programs, .. } = part;
         let (path, texts) = (self.path.to_owned(), Texts::new());
-        Some(PipelineFile { path, texts, name: name?, inputs, profiles, kernels, programs, packages, steps })
+        let name = name?;
+        Some(PipelineFile {
+            path,
+            texts,
+            name,
+            inputs,
+            profiles,
+            variables,
+            kernels,
+            programs,
+            packages,
+            steps,
+        })
     }
 
     /// The inputs' values: defaults, then what profiles set, then `--set`.

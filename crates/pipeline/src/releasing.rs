@@ -41,7 +41,19 @@ pub fn build<'a>(
     let (profiles, set) = (&project.given.profiles, &project.given.set);
     let profiles = profiles.iter().map(|profile| format!("--profile {profile}"));
     let given = profiles.chain(set.iter().map(|word| format!("--set {word}"))).collect();
-    Build { pipeline: project.file.name.clone(), engine: ENGINE.to_owned(), layouts, given, materials }
+    let environment = environment(project);
+    let (pipeline, engine) = (project.file.name.clone(), ENGINE.to_owned());
+    Build { pipeline, engine, layouts, given, environment, materials }
+}
+
+/// The variables that the pipeline names. A value may be a secret, so what is told is its digest: who knows the value can
+/// check it.
+fn environment(project: &Project) -> Vec<(String, bundle::Digest)> {
+    let set = |name: &String| {
+        let value = project.given.environment.find(name).ok()?;
+        Some((name.clone(), bundle::Digest::of(value.as_bytes())))
+    };
+    project.file.variables.iter().filter_map(set).collect()
 }
 
 /// Whether the kernel is in a package.

@@ -30,13 +30,13 @@ pub enum Environment {
 
 /// Why a variable can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoVariable {
+pub(crate) enum NoVariable {
     Unset,
     NotUtf8,
 }
 
 impl Environment {
-    pub(super) fn find(&self, name: &str) -> Result<String, NoVariable> {
+    pub(crate) fn find(&self, name: &str) -> Result<String, NoVariable> {
         match self {
             Environment::Empty => Err(NoVariable::Unset),
             Environment::Of(variables) => variables.get(name).cloned().ok_or(NoVariable::Unset),

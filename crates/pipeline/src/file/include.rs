@@ -114,6 +114,7 @@ impl Reader<'_> {
             inputs: values,
             profiles: None,
             variables: BTreeSet::new(),
+            named: BTreeSet::new(),
             environment: &self.given.environment,
         };
         let part = Part::decode(&mut fields, &mut scope, &mut self.problems);

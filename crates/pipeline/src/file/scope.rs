@@ -16,6 +16,8 @@ pub(super) struct Scope<'a> {
     pub profiles: Option<ProfileScope>,
     /// Variables that the text declares.
     pub variables: BTreeSet<String>,
+    /// Those of them that some `${env.NAME}` names.
+    pub named: BTreeSet<String>,
     /// Where they are looked up.
     pub environment: &'a Environment,
 }
@@ -123,7 +125,7 @@ impl Scope<'_> {
         Ok((Value::Boolean(on), Arc::from(if on { "--profile" } else { "a profile that is off" })))
     }
 
-    fn variable(&self, name: &str) -> Result<(Value, Arc<str>), (String, Vec<String>)> {
+    fn variable(&mut self, name: &str) -> Result<(Value, Arc<str>), (String, Vec<String>)> {
         if !self.variables.contains(name) {
             let mut help = Problem::new(At::START, "")
                 .did_you_mean(name, self.variables.iter().map(String::as_str))
@@ -134,6 +136,7 @@ impl Scope<'_> {
             ));
             return Err((format!("the variable `{}` is not declared", shortened(name)), help));
         }
+        self.named.insert(name.to_owned());
         match self.environment.find(name) {
             Ok(value) => Ok((Value::Text(value), Arc::from(format!("the environment's {name}")))),
             Err(NoVariable::Unset) => {

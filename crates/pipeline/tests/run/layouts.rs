@@ -1,6 +1,7 @@
 //! Packages in the layouts of others, other words for versions, and what a release says of itself.
 
 use bundle::{Bundle, Checksums, Digest, Layout, Manifest};
+use pipeline::file::Environment;
 use pipeline::outcome::Code;
 use pipeline::plan::Runs;
 
@@ -127,9 +128,12 @@ fn a_layout_that_cannot_be_made_costs_the_others_nothing() {
 #[test]
 fn a_release_says_what_it_is_made_of() {
     let mut world = World::new();
-    let file = pipeline(&["bookworm"]).replace("kernels:", "inputs:\n  level: 3\nkernels:");
+    let file = pipeline(&["bookworm"]).replace("kernels:", "env: [TAG, IDLE]\ninputs:\n  level: 3\nkernels:");
+    let file = file.replace("name: test", "name: \"${env.TAG}\"");
     world.write("pipelines/test.yaml", file.as_bytes());
     world.options.given.set = vec!["level=4".to_owned()];
+    let variables = [("TAG".to_owned(), "test".to_owned()), ("IDLE".to_owned(), "x".to_owned())];
+    world.options.given.environment = Environment::Of(variables.into());
     world.run().unwrap();
     let sums = sums(&world);
     for name in ["sbom.cdx.json", "provenance.intoto.json"] {
@@ -151,6 +155,12 @@ fn a_release_says_what_it_is_made_of() {
         assert_eq!(text.contains("--set level=4"), name == "provenance.intoto.json", "{text}");
         assert!(!text.contains(world.root.to_str().unwrap()), "{name} has a path");
     }
+    // Of the environment: what the pipeline names, by a digest.
+    let provenance: serde_json::Value =
+        serde_json::from_slice(&world.read("dist/provenance.intoto.json")).unwrap();
+    let told = &provenance["predicate"]["buildDefinition"]["externalParameters"]["environment"];
+    let sha256 = Digest::of(b"test").to_string();
+    assert_eq!(*told, serde_json::json!([{ "name": "TAG", "digest": { "sha256": sha256 } }]));
     // A signature is of the release that it was made for.
     world.write("dist/SHA256SUMS.minisig", b"of the vendor");
     world.run().unwrap();
