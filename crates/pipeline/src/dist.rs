@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bundle::attestation::{self, Build, PROVENANCE, SBOM};
 use bundle::{LayoutEntry, PackageEntry};
+use tempfile::NamedTempFile;
 
 use crate::busy::Busy;
 use crate::events::Events;
@@ -84,21 +85,33 @@ impl Dist {
         self.folder.join(PARTIAL)
     }
 
-    /// Writes a file so that it is there whole or not at all.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
+    /// A file that is gone unless it is put.
+    pub fn begin(&self) -> Result<NamedTempFile, Error> {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = self.partial();
+        let mut named = tempfile::Builder::new();
+        let begun = named.permissions(fs::Permissions::from_mode(0o644)).tempfile_in(&folder);
+        begun.map_err(|error| Error::Output { path: folder, error })
+    }
+
+    /// Gives a file its name, so that it is there whole or not at all.
+    pub fn put(&self, name: &str, file: NamedTempFile) -> Result<PathBuf, Error> {
         let path = self.folder.join(name);
-        let write = || -> io::Result<()> {
-            use std::os::unix::fs::PermissionsExt;
-            let mut temp = tempfile::Builder::new()
-                .permissions(fs::Permissions::from_mode(0o644))
-                .tempfile_in(self.partial())?;
-            temp.write_all(bytes)?;
-            temp.as_file().sync_all()?;
-            temp.persist(&path)?;
+        let put = || -> io::Result<()> {
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
             Ok(())
         };
-        write().map_err(|error| Error::Output { path: path.clone(), error })?;
+        put().map_err(|error| Error::Output { path: path.clone(), error })?;
         Ok(path)
+    }
+
+    /// Writes a file so that it is there whole or not at all.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Error> {
+        let mut file = self.begin()?;
+        let written = file.write_all(bytes);
+        written.map_err(|error| Error::Output { path: self.folder.join(name), error })?;
+        self.put(name, file)
     }
 
     /// Says that no release is here now, before its packages change one by one.
@@ -240,7 +253,8 @@ mod tests {
             dist.write(&package.file, &package.tar_zst).unwrap();
         }
         let (layouts, given, materials) = (vec![], vec![], vec![]);
-        let build = Build { pipeline: "p".into(), engine: "e".into(), layouts, given, materials };
+        let (pipeline, engine, environment) = ("p".into(), "e".into(), vec![]);
+        let build = Build { pipeline, engine, layouts, given, environment, materials };
         let pack = bundle::Layout::Pack;
         let pack = pack.deliver(&bundle::Bundle::open(&old.tar_zst).unwrap(), 1, 1).unwrap();
         dist.write(&pack.file, &pack.bytes).unwrap();

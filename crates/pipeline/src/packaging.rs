@@ -1,5 +1,8 @@
 //! One package an architecture: the bundle of all its kernels.
 
+use std::io::Write;
+use std::path::PathBuf;
+
 use bundle::{BundleBuilder, BundleMeta, KernelEntry, Layout, Package, ProgramEntry};
 use kernels::{Arch, KernelId};
 
@@ -68,11 +71,13 @@ pub fn layout_key(package: &Key, layout: Layout) -> Key {
     Key::of("layout/1").with("layout", layout).with("package", package.digest())
 }
 
-/// Makes the package of the kernels of one architecture, each with its BTF and records.
+/// Writes the package of the kernels of one architecture, each with the files of its BTF and records: memory holds one of
+/// them at a time.
 pub fn package(
     settings: Settings<'_>,
-    kernels: Vec<(Packed<'_>, Vec<u8>, Vec<u8>)>,
+    kernels: Vec<(Packed<'_>, PathBuf, PathBuf)>,
     set: &ProgramSet,
+    out: &mut dyn Write,
 ) -> Result<Package, Error> {
     let Settings { name, step, epoch, .. } = settings;
     let meta = BundleMeta {
@@ -97,7 +102,7 @@ pub fn package(
         let sha256 = bundle::Digest::of(&program.elf);
         builder.add_program(ProgramEntry { name: program.name.clone(), sha256 })?;
     }
-    Ok(builder.finish(step.level)?)
+    Ok(builder.write(step.level, out)?)
 }
 
 /// The same architecture in the bundle's words: the crates don't know each other.

@@ -1,5 +1,6 @@
 //! Packages: made when what they hold changed, or when they are no longer where they were put.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -8,6 +9,7 @@ use bundle::{Bundle, Layout, LayoutEntry, PackageEntry};
 use kernels::Arch;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 use crate::dist::{Dist, Shipped};
 use crate::events::{Events, Phase};
@@ -54,8 +56,8 @@ struct Item {
 struct File<T> {
     key: Key,
     entry: T,
-    /// None when it is there.
-    bytes: Option<Vec<u8>>,
+    /// What waits to be put in its place; none when it is there. Not bytes: a release has many such files.
+    made: Option<NamedTempFile>,
 }
 
 impl Published {
@@ -116,22 +118,23 @@ impl Publishing<'_> {
         let all: Vec<Packed<'_>> = kernels.iter().map(|(_, packed)| *packed).collect();
         let key = packaging::key(settings, &all, set);
         if let Some(entry) = self.find(&key) {
-            return Ok(Some(File { key, entry, bytes: None }));
+            return Ok(Some(File { key, entry, made: None }));
         }
         let task = self.events.begin(Phase::Package, format!("{}-{arch}.tar.zst", settings.name));
         let mut contents = Vec::new();
         for (worked, packed) in kernels {
-            match self.works.bytes(worked, package) {
+            match self.works.files(worked, package) {
                 Ok(Some((btf, records))) => contents.push((packed, btf, records)),
                 Ok(None) => {}
                 Err(failure) => report.fail(packed.id, &failure),
             }
         }
         let count = contents.len();
-        let made = packaging::package(settings, contents, set);
+        let mut file = self.dist.begin()?;
+        let made = packaging::package(settings, contents, set, &mut file);
         let made = task.finish(made, |made| format!("{count} kernels, {} bytes", made.zst_size))?;
         let entry = PackageEntry::of(&made);
-        Ok(Some(File { key, entry, bytes: Some(made.tar_zst) }))
+        Ok(Some(File { key, entry, made: Some(file) }))
     }
 
     /// A package in the layouts of others. One that can't be made costs the others nothing.
@@ -147,21 +150,21 @@ impl Publishing<'_> {
         for layout in &settings.step.layouts {
             let key = packaging::layout_key(&package.key, *layout);
             if let Some(entry) = self.find(&key) {
-                files.push(File { key, entry, bytes: None });
+                files.push(File { key, entry, made: None });
                 continue;
             }
             let bundle = match &opened {
                 Some(bundle) => bundle,
                 None => opened.insert(self.open(package)?),
             };
-            files.extend(self.layout(*layout, bundle, key, arch, settings, report));
+            files.extend(self.layout(*layout, bundle, key, arch, settings, report)?);
         }
         Ok(files)
     }
 
     fn open(&self, package: &File<PackageEntry>) -> Result<Bundle, Error> {
-        Ok(match &package.bytes {
-            Some(bytes) => Bundle::open(bytes)?,
+        Ok(match &package.made {
+            Some(file) => Bundle::open_file(file.path())?,
             None => Bundle::open_file(self.dist.folder().join(&package.entry.file))?,
         })
     }
@@ -174,18 +177,23 @@ impl Publishing<'_> {
         arch: Arch,
         settings: Settings<'_>,
         report: &mut Report,
-    ) -> Option<File<LayoutEntry>> {
+    ) -> Result<Option<File<LayoutEntry>>, Error> {
         let arch = packaging::arch(arch);
         let file = layout.file(settings.name, arch);
         let task = self.events.begin(Phase::Package, file.as_str());
         let made = layout.deliver(bundle, settings.step.level, settings.workers());
         match task.finish(made, |made| format!("{} bytes", made.bytes.len())) {
-            Ok(made) => Some(File { key, entry: LayoutEntry::of(&made, arch), bytes: Some(made.bytes) }),
+            Ok(made) => {
+                let mut temp = self.dist.begin()?;
+                let written = temp.write_all(&made.bytes);
+                written.map_err(|error| Error::Output { path: temp.path().to_owned(), error })?;
+                Ok(Some(File { key, entry: LayoutEntry::of(&made, arch), made: Some(temp) }))
+            }
             Err(error) => {
                 let reason = error.to_string();
                 report.note_failure(format!("{file}: {reason}"), Code::Failed);
                 self.works.ledger().add(Phase::Package.name(), file, key, End::Failed, Some(reason));
-                None
+                Ok(None)
             }
         }
     }
@@ -204,7 +212,7 @@ impl Publishing<'_> {
         let layouts: Vec<LayoutEntry> =
             items.iter().flat_map(|item| &item.layouts).map(|file| file.entry.clone()).collect();
         let is_new = |item: &Item| {
-            item.bundle.bytes.is_some() || item.layouts.iter().any(|layout| layout.bytes.is_some())
+            item.bundle.made.is_some() || item.layouts.iter().any(|layout| layout.made.is_some())
         };
         let is_there = !items.iter().any(is_new) && self.dist.is_released(&packages, &layouts, build)?;
         if !is_there {
@@ -215,7 +223,7 @@ impl Publishing<'_> {
         for Item { package, arch, bundle, layouts } in items {
             report.package(&bundle.entry);
             let path = self.dist.folder().join(&bundle.entry.file);
-            let is_new = bundle.bytes.is_some();
+            let is_new = bundle.made.is_some();
             self.put(bundle)?;
             layouts.into_iter().try_for_each(|layout| self.put(layout))?;
             published.push(Published { package, arch, is_new, path, opened: OnceLock::new() });
@@ -227,13 +235,13 @@ impl Publishing<'_> {
     }
 
     /// Writes a file that is new, and remembers what became of it.
-    fn put<T: Shipped + Serialize>(&self, File { key, entry, bytes }: File<T>) -> Result<(), Error> {
-        if let Some(bytes) = &bytes {
-            self.dist.write(entry.file(), bytes)?;
+    fn put<T: Shipped + Serialize>(&self, File { key, entry, made }: File<T>) -> Result<(), Error> {
+        let end = if made.is_some() { End::Done } else { End::Kept };
+        if let Some(made) = made {
+            self.dist.put(entry.file(), made)?;
             let value = serde_json::to_value(&entry).unwrap_or_default();
             self.works.store().set_link(&key.text(), value)?;
         }
-        let end = if bytes.is_some() { End::Done } else { End::Kept };
         self.works.ledger().add(Phase::Package.name(), entry.file(), key, end, None);
         Ok(())
     }

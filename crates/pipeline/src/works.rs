@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -86,8 +86,8 @@ pub(crate) struct Works<'a> {
     ledger: Ledger,
 }
 
-/// BTF and records.
-pub(crate) type Bytes = (Vec<u8>, Vec<u8>);
+/// The files of a BTF and its records.
+pub(crate) type Files = (PathBuf, PathBuf);
 
 /// The programs of an architecture, by package.
 struct Sets {
@@ -321,20 +321,18 @@ impl<'a> Works<'a> {
             .and_then(|btf| engine::minimize(&btf, set))
     }
 
-    /// The bytes of a result: BTF and records. What the store lost is made again.
-    pub(crate) fn bytes(&self, worked: &Worked, package: usize) -> Result<Option<Bytes>, Failure> {
+    /// The files of a result: BTF and records. What the store lost is made again.
+    pub(crate) fn files(&self, worked: &Worked, package: usize) -> Result<Option<Files>, Failure> {
         let Ok(Ready { made, known, .. }) = &worked.result else {
             return Ok(None);
         };
         let Some(made) = made.get(package).and_then(Option::as_ref) else {
             return Ok(None);
         };
-        let read = |made: &Made| -> Result<Option<Bytes>, Failure> {
-            let (btf, records) = (self.store.get(&made.btf.sha256)?, self.store.get(&made.records.sha256)?);
-            Ok(btf.zip(records))
-        };
-        if let Some(bytes) = read(made)? {
-            return Ok(Some(bytes));
+        let find =
+            |made: &Made| self.store.path_of(&made.btf.sha256).zip(self.store.path_of(&made.records.sha256));
+        if let Some(files) = find(made) {
+            return Ok(Some(files));
         }
         let id = &worked.chosen.id;
         self.tools.events.warn(format!("{id}: the store lost what was made of it; making it again"));
@@ -342,7 +340,7 @@ impl<'a> Works<'a> {
         self.content(&mut chosen, &[])?;
         let set = self.set(package, id.arch()).ok_or_else(|| Failure::new("no programs"))?;
         let made = self.make(&worked.chosen, &self.project.file.packages[package], set, known)?;
-        read(&made)
+        Ok(find(&made))
     }
 
     /// A kernel's content for its machine: there since it was worked on, or brought now.
