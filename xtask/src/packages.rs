@@ -84,6 +84,10 @@ pub const TEST: &[Package] = &[
         "reads pipelines for the schemas",
         Has::File(&["/usr/lib/python3/dist-packages/yaml/__init__.py"]),
     ),
+    package("reprotest", "builds a release twice under other circumstances", Has::Command("reprotest")),
+    package("diffoscope-minimal", "compares what reprotest built", Has::Command("diffoscope")),
+    package("disorderfs", "reprotest's other orders of files", Has::Command("disorderfs")),
+    package("faketime", "reprotest's other times", Has::Command("faketime")),
     package("tmux", "shows the program on a terminal", Has::Command("tmux")),
     package("libbpf-tools", "52 real programs to compare with", Has::File(&["/usr/sbin/opensnoop"])),
 ];
