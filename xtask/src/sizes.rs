@@ -32,13 +32,16 @@ pub fn sizes(shell: &Shell, arguments: &[String]) -> Outcome {
     let inputs: Vec<&str> = inputs.iter().flat_map(|input| ["--btf", input.as_str()]).collect();
     let tools = tools(shell)?;
     // What can't be minimized is said, and is no kernel of the table.
-    cmd!(shell, "{program} minimize {inputs...} --out {minimized} --records {tools...}")
+    let all = &tools;
+    cmd!(shell, "{program} minimize {inputs...} --out {minimized} --records {all...}")
         .ignore_stdout()
         .ignore_status()
         .run()?;
-    let table =
-        cmd!(shell, "cargo run --quiet --release --locked --package bundle --example sizes -- {minimized}")
-            .read()?;
+    let table = cmd!(
+        shell,
+        "cargo run --quiet --release --locked --package bundle --example sizes -- {minimized} {tools...}"
+    )
+    .read()?;
     let text = format!("{HEAD}{table}\n");
     print!("{text}");
     shell.write_file(DOCUMENT, text)?;

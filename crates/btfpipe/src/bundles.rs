@@ -34,13 +34,45 @@ enum BundleCommand {
         #[command(flatten)]
         form: FormArguments,
     },
+    /// Say what each kernel and each program costs: how many bytes fewer there would be without it
+    ///
+    /// The bundle is made again without each of them, which takes as long as making it so often.
+    #[command(
+        after_help = "Example: btfpipe bundle sizes dist/release-x86_64.tar.zst --program build/*.bpf.o"
+    )]
+    Sizes(SizesArguments),
     /// Find the BTF of a kernel, and say by which rule; of the one that runs, unless another is described
     Lookup(LookupArguments),
     /// Write the BTF and records of kernels, or what another loader reads
     Extract(ExtractArguments),
     /// Say how two bundles differ
     Diff(DiffArguments),
-    /// Say whether a release, a bundle or a pack is what it says
+    /// Write a delta pack: what takes a holder of the old bundle to the new one
+    #[command(after_help = "Example: btfpipe bundle delta old.tar.zst new.tar.zst -o new.btfdelta")]
+    Delta {
+        /// The old bundle
+        old: PathBuf,
+        /// The new one
+        new: PathBuf,
+        /// Where to write it; - for standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make the new bundle of the old one and a delta pack, byte for byte
+    #[command(after_help = "Example: btfpipe bundle apply old.tar.zst new.btfdelta -o new.tar.zst")]
+    Apply {
+        /// The old bundle
+        old: PathBuf,
+        /// The delta pack
+        delta: PathBuf,
+        /// Where to write it; - for standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Write the archive without its compression, which no version of zstd changes
+        #[arg(long)]
+        tar: bool,
+    },
+    /// Say whether a release, a bundle, a pack or a delta pack is what it says
     #[command(after_help = "Examples:
   btfpipe bundle verify dist --key minisign.pub --program opensnoop.bpf.o
   btfpipe bundle verify --reproduce pipelines/release.yaml")]
@@ -105,6 +137,23 @@ struct ExtractArguments {
 }
 
 #[derive(Debug, Args)]
+struct SizesArguments {
+    /// The bundle
+    bundle: PathBuf,
+    /// Its programs, all of them, to measure each
+    #[arg(long = "program", value_name = "PROGRAM", num_args = 1..)]
+    programs: Vec<PathBuf>,
+    /// The level of zstd
+    #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
+    level: i32,
+    /// How many bundles to make at once; as many as there are processors where it is not given
+    #[arg(short, long)]
+    jobs: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    form: FormArguments,
+}
+
+#[derive(Debug, Args)]
 struct DiffArguments {
     /// The old one
     old: PathBuf,
@@ -119,7 +168,7 @@ struct DiffArguments {
 
 #[derive(Debug, Args)]
 struct VerifyArguments {
-    /// The folder of a release, a bundle or a pack
+    /// The folder of a release, a bundle, a pack or a delta pack
     #[arg(required_unless_present = "reproduce")]
     path: Option<PathBuf>,
     /// A public key of minisign, or the file that has it: the release must be signed by it
@@ -128,9 +177,12 @@ struct VerifyArguments {
     /// Programs, to make every decision of theirs again
     #[arg(long = "program", value_name = "PROGRAM", num_args = 1..)]
     programs: Vec<PathBuf>,
+    /// The bundle that a delta pack is for, to apply it
+    #[arg(long, value_name = "BUNDLE")]
+    base: Option<PathBuf>,
     /// Build the packages of a pipeline twice, in other folders, with another umask, time zone, locale and number of
     /// threads, and list every difference
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "key", "programs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "key", "programs", "base"])]
     reproduce: Option<PathBuf>,
     /// What both runs of --reproduce get as well, e.g. --offline
     #[arg(last = true, requires = "reproduce")]
@@ -148,6 +200,7 @@ pub fn run(arguments: &BundleArguments) -> Result<Code, ToolError> {
         BundleCommand::Show { bundle, kernel, form } => {
             bundles::list::show(bundle, kernel, form.form(), voice)
         }
+        BundleCommand::Sizes(arguments) => sizes(arguments, voice),
         BundleCommand::Lookup(arguments) => lookup(arguments, voice),
         BundleCommand::Extract(ExtractArguments { bundle, folder, kernels, layout }) => match layout {
             Some(layout) => bundles::extract::layout(bundle, folder, *layout, voice),
@@ -156,8 +209,21 @@ pub fn run(arguments: &BundleArguments) -> Result<Code, ToolError> {
         BundleCommand::Diff(DiffArguments { old, new, deltas, form }) => {
             bundles::diff::diff(old, new, *deltas, form.form(), voice)
         }
+        BundleCommand::Delta { old, new, output } => bundles::delta::make(old, new, output, voice),
+        BundleCommand::Apply { old, delta, output, tar } => {
+            bundles::delta::apply(old, delta, output, *tar, voice)
+        }
         BundleCommand::Verify(arguments) => verify(arguments, voice),
     }
+}
+
+fn sizes(arguments: &SizesArguments, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
+    let SizesArguments { bundle, programs, level, jobs, form } = arguments;
+    let machine = std::thread::available_parallelism();
+    let jobs = jobs.unwrap_or_else(|| machine.unwrap_or(std::num::NonZeroUsize::MIN)).get();
+    let options =
+        bundles::sizes::Options { path: bundle.clone(), programs: programs.clone(), level: *level, jobs };
+    bundles::sizes::sizes(&options, form.form(), voice)
 }
 
 fn lookup(arguments: &LookupArguments, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
@@ -179,11 +245,12 @@ fn lookup(arguments: &LookupArguments, voice: &mut Voice<'_>) -> Result<Code, To
 }
 
 fn verify(arguments: &VerifyArguments, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
-    let VerifyArguments { path, key, programs, reproduce, arguments, form } = arguments;
+    let VerifyArguments { path, key, programs, base, reproduce, arguments, form } = arguments;
     if let Some(pipeline) = reproduce {
         return bundles::reproduce::reproduce(pipeline, arguments, form.form(), voice);
     }
     let path = path.clone().unwrap_or_default();
-    let options = bundles::verify::Options { path, key: key.clone(), programs: programs.clone() };
+    let (key, programs, base) = (key.clone(), programs.clone(), base.clone());
+    let options = bundles::verify::Options { path, key, programs, base };
     bundles::verify::verify(&options, form.form(), voice)
 }

@@ -207,7 +207,72 @@ fn diff() {
     let (whole, delta) = (json["delta"]["whole"].as_u64().unwrap(), json["delta"]["delta"].as_u64().unwrap());
     assert!(delta < whole / 2, "{json}");
     let text = world.check(&format!("bundle diff {BUNDLE} new.tar.zst --deltas"), 1);
-    assert!(text.contains("as a delta on the old archive"), "{text}");
+    assert!(text.contains("as a delta pack"), "{text}");
+}
+
+/// What a new kernel adds to a shipped bundle: written, verified, applied, and the new bundle to the byte.
+#[test]
+fn delta_and_apply() {
+    let Some(world) = World::new() else { return };
+    let records = String::from_utf8(world.read("records.jsonl")).unwrap();
+    let newer =
+        world.package("btfpipe 0.1.0", &records, &["4.18.0-80.el8", "4.18.0-81.el8", "4.18.0-90.el8"]);
+    world.put("new.tar.zst", &newer.tar_zst);
+    world.check(&format!("bundle delta {BUNDLE} new.tar.zst -o new.btfdelta"), 0);
+    let size = world.read("new.btfdelta").len();
+    assert!(size < newer.tar_zst.len() / 2, "{size}");
+    let json = world.json(&format!("bundle diff {BUNDLE} new.tar.zst --deltas"), 1);
+    assert_eq!(json["delta"]["delta"], size);
+    world.check(&format!("bundle apply {BUNDLE} new.btfdelta -o again.tar.zst"), 0);
+    assert!(world.read("again.tar.zst") == newer.tar_zst);
+    world.check(&format!("bundle apply {BUNDLE} new.btfdelta --tar -o again.tar"), 0);
+    assert!(world.read("again.tar") == bundle::Bundle::open(&newer.tar_zst).unwrap().tar());
+
+    let text = world.check("bundle verify new.btfdelta", 0);
+    assert!(text.contains("has its digest") && text.contains("1 unchecked"), "{text}");
+    let verify = format!("bundle verify new.btfdelta --program {OPENSNOOP} --base");
+    let text = world.check(&format!("{verify} {BUNDLE}"), 0);
+    assert!(text.contains("makes the bundle that it promises"), "{text}");
+    assert!(text.contains("4.18.0-90.el8: ") && text.contains("are decided as on the full BTF"), "{text}");
+    assert!(world.check(&format!("{verify} new.tar.zst"), 3).contains("is for the bundle whose archive"));
+    assert!(world.check("bundle verify dist --base new.tar.zst", 2).contains("--base is for a delta pack"));
+    let mut bad = world.read("new.btfdelta");
+    let last = bad.len() - 1;
+    bad[last] ^= 1;
+    world.put("bad.btfdelta", &bad);
+    assert!(world.check("bundle verify bad.btfdelta", 3).contains("does not have its own digest"));
+    world.check(&format!("bundle apply {BUNDLE} bad.btfdelta -o x"), 1);
+    world.check("bundle apply new.tar.zst new.btfdelta -o x", 1);
+    assert!(!world.path("x").exists());
+    // Whoever takes it for something else is told what it is.
+    for command in ["ls", "lookup"] {
+        let output = world.run(&format!("bundle {command} new.btfdelta"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("this is a delta pack"), "{output:?}");
+    }
+}
+
+/// A cost is the difference to the bundle that would be made without it.
+#[test]
+fn sizes() {
+    let Some(world) = World::new() else { return };
+    let json = world.json(&format!("bundle sizes {BUNDLE} --level 3 --program {OPENSNOOP}"), 0);
+    assert_eq!(json["whole"]["file"], world.read(BUNDLE).len());
+    let records = String::from_utf8(world.read("records.jsonl")).unwrap();
+    let without = world.package("btfpipe 0.1.0", &records, &["4.18.0-81.el8"]);
+    let whole = world.package("btfpipe 0.1.0", &records, &["4.18.0-80.el8", "4.18.0-81.el8"]);
+    let kernel = &json["kernels"][0];
+    assert_eq!(kernel["what"], "rhel/8/x86_64/4.18.0-80.el8");
+    assert_eq!(kernel["archive"], whole.tar_size - without.tar_size);
+    assert_eq!(kernel["file"], whole.zst_size as i64 - without.zst_size as i64);
+    // The only program: without it no relocation, and next to no BTF, is left.
+    let program = &json["programs"][0];
+    assert_eq!(program["what"], "opensnoop.bpf.o");
+    let (archive, least) = (program["archive"].as_i64().unwrap(), (records.len() - 512) as i64);
+    assert!(archive > least && archive < whole.tar_size as i64, "{json}");
+    let text = world.check(&format!("bundle sizes {BUNDLE} --level 3"), 0);
+    assert!(text.contains("told with --program"), "{text}");
+    let text = world.check(&format!("bundle sizes {BUNDLE} --program /usr/sbin/execsnoop"), 1);
+    assert!(text.is_empty(), "{text}");
 }
 
 fn minisign(folder: &Path, arguments: &str) -> bool {

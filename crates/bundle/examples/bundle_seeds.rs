@@ -1,17 +1,18 @@
-//! `bundle_seeds FOLDER`: what the fuzzers of the readers start from: a small bundle as a frame and as an archive, and
-//! its packs.
+//! `bundle_seeds FOLDER`: what the fuzzers of the readers start from: a small bundle as a frame, as an
+//! archive and as a delta pack, and its packs.
 
 use std::fs;
 use std::path::Path;
 
 use bundle::pack::{Method, PackOptions, write_pack};
-use bundle::{Arch, Bundle, BundleBuilder, BundleMeta, Digest, KernelEntry, ProgramEntry};
+use bundle::{Arch, Bundle, BundleBuilder, BundleMeta, Delta, Digest, KernelEntry, ProgramEntry};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).ok_or("usage: bundle_seeds FOLDER")?;
     let folder = Path::new(&folder);
     let meta =
         BundleMeta { name: "n".into(), arch: Arch::X86_64, engine: "e 1".into(), source_date_epoch: 0 };
+    let empty = BundleBuilder::new(meta.clone())?.finish(1)?;
     let mut builder = BundleBuilder::new(meta)?;
     let record = r#"{"object":"p.bpf.o","section":"kprobe/x","program":"f","outcome":"poisoned"}"#;
     for (distro, version, release) in [
@@ -38,9 +39,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         fs::create_dir_all(path.parent().unwrap_or(folder))?;
         fs::write(path, [first, bytes].concat())
     };
-    // The fuzz target takes a first byte as the choice between the two.
+    // The fuzz target takes a first byte as the choice between the three.
     put("bundle/frame", &[0], &package.tar_zst)?;
     put("bundle/archive", &[1], bundle.tar())?;
+    let delta = Delta::between(&Bundle::open(&empty.tar_zst)?, &package.tar_zst)?;
+    put("bundle/delta", &[2], &delta.to_bytes())?;
     for (name, method) in
         [("pack/stored", Method::Stored), ("pack/zstd", Method::Zstd), ("pack/deflate", Method::Deflate)]
     {

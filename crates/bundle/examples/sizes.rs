@@ -1,40 +1,62 @@
-//! `sizes FOLDER`: what minimized BTFs cost as a bundle, as packs and in the layouts of others.
+//! `sizes FOLDER TOOL…`: what minimized BTFs cost as a bundle, as packs and in the layouts of others.
 //!
-//! The folder has what `btfpipe minimize --records` writes: NAME.btf and NAME.jsonl, anywhere in it. Prints Markdown.
+//! The folder has what `btfpipe minimize --records` writes for the objects in the tools: NAME.btf and NAME.jsonl, anywhere in it.
+//! Prints Markdown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bundle::pack::{Method, PackOptions, write_pack};
-use bundle::{Arch, Bundle, BundleBuilder, BundleMeta, KernelEntry, Layout, delta};
+use bundle::{
+    Arch, Bundle, BundleBuilder, BundleMeta, Delta, Digest, KernelEntry, Layout, ProgramEntry, delta,
+};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const LEVEL: i32 = 19;
 
 fn main() -> Outcome<()> {
-    let folder = std::env::args().nth(1).ok_or("usage: sizes FOLDER")?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (folder, tools) = arguments.split_first().ok_or("usage: sizes FOLDER TOOL…")?;
     let mut files = Vec::new();
-    walk(Path::new(&folder), &mut files)?;
+    walk(Path::new(folder), &mut files)?;
     files.sort();
-    let all = bundle_of(&files, true)?;
-    let without = bundle_of(&files, false)?;
+    let tools = programs_of(tools)?;
+    let all = bundle_of(&files, &tools, true)?;
+    let without = bundle_of(&files, &tools, false)?;
     sizes(&all, &without)?;
     programs(&all);
-    newest(&files)
+    newest(&files, &tools)
+}
+
+/// The objects in the tools, named as `btfpipe` names them.
+fn programs_of(tools: &[String]) -> Outcome<Vec<ProgramEntry>> {
+    let mut programs = Vec::new();
+    for tool in tools {
+        let executable = std::fs::read(tool)?;
+        let objects = relo_core::embedded_objects(&executable);
+        let name = Path::new(tool).file_name().unwrap_or_default().to_string_lossy();
+        for (number, object) in objects.iter().enumerate() {
+            let count = if objects.len() == 1 { String::new() } else { format!(".{}", number + 1) };
+            let sha256 = Digest::of(object.bytes);
+            programs.push(ProgramEntry { name: format!("{name}{count}.bpf.o"), sha256 });
+        }
+    }
+    Ok(programs)
 }
 
 fn sizes(all: &Bundle, without: &Bundle) -> Outcome<()> {
     let blobs = distinct(all);
     let kernels = &all.index().kernels;
     let raw: usize = kernels.iter().map(|kernel| kernel.btf.size as usize).sum();
-    println!("{} kernels, {} distinct minimized BTFs.\n", kernels.len(), blobs.len());
+    let programs = all.index().programs.len();
+    println!("{} kernels × {programs} programs, {} distinct minimized BTFs.\n", kernels.len(), blobs.len());
     println!("| as | bytes | of raw |\n|---|---:|---:|");
     let row = |what: &str, bytes: usize| {
         println!("| {what} | {bytes} | {:.1} % |", 100.0 * bytes as f64 / raw as f64);
     };
-    row("raw: a file for each kernel", raw);
+    row("**raw**: a file for each kernel", raw);
     row("raw, each distinct BTF once", blobs.iter().map(|blob| blob.len()).sum());
     row("**bundle** with records, level 19", compress(all.tar(), LEVEL, true)?);
     row("**bundle** without records, level 19", compress(without.tar(), LEVEL, true)?);
@@ -59,10 +81,10 @@ fn sizes(all: &Bundle, without: &Bundle) -> Outcome<()> {
         }
         Err(error) => println!("| the same with a trained dictionary | {error} | |"),
     }
-    row("BTFHub custom archive, .tar.xz", xz(&Layout::BtfhubCustomArchive.tar(without)?)?);
+    row("**BTFHub custom archive**, .tar.xz", xz(&Layout::BtfhubCustomArchive.tar(without)?)?);
     for (layout, what) in [
         (Layout::BtfhubCustomArchive, "layout btfhub-custom-archive, .tar.zst"),
-        (Layout::Datadog, "layout datadog, xz in xz"),
+        (Layout::Datadog, "layout **datadog**, xz in xz"),
         (Layout::Bcc, "layout bcc, .tar.gz"),
         (Layout::LibbpfPath, "layout libbpf-path, .tar.zst"),
     ] {
@@ -72,19 +94,21 @@ fn sizes(all: &Bundle, without: &Bundle) -> Outcome<()> {
 }
 
 /// What one more kernel costs those who have the bundle.
-fn newest(files: &[PathBuf]) -> Outcome<()> {
+fn newest(files: &[PathBuf], tools: &[ProgramEntry]) -> Outcome<()> {
     println!("\nOne more kernel for those who have the bundle of all others, records included:\n");
-    println!("| kernel | whole bundle | what is new, as a pack | delta |\n|---|---:|---:|---:|");
-    let new = bundle_of(files, true)?;
-    let whole = compress(new.tar(), LEVEL, true)?;
+    println!(
+        "| kernel | whole bundle | its new files, as a bundle is compressed | delta pack |\n|---|---:|---:|---:|"
+    );
+    let file = package_of(files, tools, true, LEVEL)?;
+    let (new, whole) = (Bundle::open(&file)?, file.len());
     let step = (files.len() / 5).max(1);
     for added in files.iter().step_by(step) {
         let others: Vec<PathBuf> = files.iter().filter(|file| *file != added).cloned().collect();
-        let old = bundle_of(&others, true)?;
-        let delta = delta::make(&old, &new, LEVEL)?;
-        assert!(delta::apply(&old, &delta)? == new.tar(), "a delta gives the new archive");
+        let old = bundle_of(&others, tools, true)?;
+        let delta = Delta::between(&old, &file)?;
+        assert!(delta.file(&delta.apply(&old)?, 1)? == file, "a delta gives the new bundle");
         let fresh = delta::new_files(&old, &new, LEVEL)?.len();
-        println!("| {} | {whole} | {fresh} | {} |", name(added), delta.len());
+        println!("| {} | {whole} | {fresh} | {} |", name(added), delta.to_bytes().len());
     }
     Ok(())
 }
@@ -100,7 +124,8 @@ fn programs(bundle: &Bundle) {
             total.1 += usize::from(outcome.poisoned + outcome.error > 0);
         }
     }
-    println!("\n{} programs; those with most relocations:\n", totals.len());
+    let (all, with) = (index.programs.len(), totals.len());
+    println!("\n{all} programs, {} of them without relocations; those with most:\n", all - with);
     println!("| program | relocations | kernels where some are poisoned or refused |\n|---|---:|---:|");
     let mut sorted: Vec<_> = totals.into_iter().collect();
     sorted.sort_by_key(|(name, (relocations, _))| (std::cmp::Reverse(*relocations), *name));
@@ -129,7 +154,11 @@ fn name(path: &Path) -> String {
 }
 
 /// All of them under Debian's name, so that every layout takes them; a number keeps equal names apart.
-fn bundle_of(files: &[PathBuf], records: bool) -> Outcome<Bundle> {
+fn bundle_of(files: &[PathBuf], tools: &[ProgramEntry], records: bool) -> Outcome<Bundle> {
+    Ok(Bundle::open(&package_of(files, tools, records, 1)?)?)
+}
+
+fn package_of(files: &[PathBuf], tools: &[ProgramEntry], records: bool, level: i32) -> Outcome<Vec<u8>> {
     let (bundle_name, arch) = ("sizes".to_owned(), Arch::X86_64);
     let meta = BundleMeta { name: bundle_name, arch, engine: "example".into(), source_date_epoch: 0 };
     let mut builder = BundleBuilder::new(meta)?;
@@ -143,9 +172,8 @@ fn bundle_of(files: &[PathBuf], records: bool) -> Outcome<Bundle> {
         let lines = if records { std::fs::read(path.with_extension("jsonl"))? } else { Vec::new() };
         builder.add_kernel(entry, std::fs::read(path)?, lines)?;
     }
-    let mut out = Vec::new();
-    builder.write(1, &mut out)?;
-    Ok(Bundle::open(&out)?)
+    tools.iter().try_for_each(|tool| builder.add_program(tool.clone()))?;
+    Ok(builder.finish(level)?.tar_zst)
 }
 
 fn distinct(bundle: &Bundle) -> Vec<&[u8]> {

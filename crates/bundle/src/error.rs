@@ -186,9 +186,54 @@ pub enum Error {
     /// Outcomes in the index that are not those of the records.
     #[error("index.json: the outcomes of {0} are not what its records say")]
     OtherOutcomes(String),
+    /// A delta pack that can't be read, made or applied.
+    #[error("{0}")]
+    Delta(DeltaFault),
+    /// A delta pack where a bundle is wanted.
+    #[error("this is a delta pack: \"btfpipe bundle apply\" makes a bundle of it and the one before")]
+    IsDelta,
     /// The manifest is not the JSON that it should be.
     #[error("manifest.json: {0}")]
     Manifest(#[source] serde_json::Error),
+}
+
+/// What is wrong with a delta pack.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeltaFault {
+    /// It begins with something else.
+    #[error("not a delta pack: it does not begin with BTFDELT1")]
+    NotADelta,
+    /// Its digest is not that of its bytes, or it is cut off.
+    #[error("the delta pack does not have its own digest: it is damaged or cut off, fetch it again")]
+    Damaged,
+    /// It belongs to another bundle.
+    #[error("the delta pack is for the bundle whose archive has the sha256 {want}, this one has {found}")]
+    OtherBase {
+        /// The archive that it is for.
+        want: Digest,
+        /// The archive that was given.
+        found: Digest,
+    },
+    /// Its frame is none, or states another size than the header.
+    #[error("the delta pack has no zstd frame of the size that it names")]
+    Frame,
+    /// It does not make what it promises.
+    #[error("the delta pack does not make the {0} that it promises")]
+    OtherResult(&'static str),
+    /// The new bundle's file is not what any level makes of its archive here.
+    #[error(
+        "the new bundle is not what zstd {} makes of its archive at any level: \
+         make the delta pack with the btfpipe that made the bundle",
+        crate::zstd_version()
+    )]
+    NotOurs,
+    /// The file can't be made by the zstd that is here.
+    #[error(
+        "the new bundle was compressed by zstd {0}, and the one here makes other bytes of the same archive: \
+         take the archive (--tar), which is right"
+    )]
+    OtherZstd(u32),
 }
 
 /// What is wrong at one place of the archive.

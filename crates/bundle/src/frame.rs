@@ -68,6 +68,9 @@ fn job_size(level: i32) -> u32 {
 /// The content of the one frame that `bytes` are.
 pub(crate) fn decompress(bytes: &[u8], limit: u64) -> Result<Vec<u8>, Error> {
     // A skippable frame has a content size of 0 for zstd, so the magic is asked first.
+    if bytes.starts_with(crate::delta::MAGIC) {
+        return Err(Error::IsDelta);
+    }
     if !bytes.starts_with(&zstd::zstd_safe::MAGICNUMBER.to_le_bytes()) {
         return Err(Error::NotZstd);
     }

@@ -91,7 +91,9 @@ pub use checksums::Checksums;
 #[cfg(feature = "full")]
 pub use content::Content;
 #[cfg(feature = "full")]
-pub use error::{Error, TarFault};
+pub use delta::Delta;
+#[cfg(feature = "full")]
+pub use error::{DeltaFault, Error, TarFault};
 #[cfg(feature = "full")]
 pub use frame::zstd_version;
 #[cfg(feature = "full")]

@@ -1,10 +1,12 @@
 //! The commands on bundles: what is in one, which BTF a kernel gets, whether all of it is true.
 
+pub mod delta;
 pub mod diff;
 pub mod extract;
 pub mod find;
 pub mod list;
 pub mod reproduce;
+pub mod sizes;
 pub mod verify;
 
 use std::path::{Path, PathBuf};

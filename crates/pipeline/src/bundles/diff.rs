@@ -6,7 +6,7 @@ use std::path::Path;
 use bundle::{Bundle, IndexedKernel, Outcomes};
 use serde::Serialize;
 
-use crate::bundles::{Form, answer, broken, open};
+use crate::bundles::{Form, answer, broken, delta, open};
 use crate::outcome::Code;
 use crate::tools::{ToolError, Voice};
 
@@ -26,9 +26,9 @@ struct Difference {
 struct Delta {
     /// The new bundle as it is.
     whole: u64,
-    /// Compressed with the old bundle's archive known: what `zstd --patch-from` makes.
+    /// The delta pack that `bundle delta` writes.
     delta: u64,
-    /// The BTFs, records and the index that the old one lacks, in a bundle of their own.
+    /// The BTFs, records and the index that the old one lacks, compressed as a bundle is.
     new_files: u64,
 }
 
@@ -128,20 +128,10 @@ fn changed(before: &Bundle, old: &IndexedKernel, after: &Bundle, new: &IndexedKe
 }
 
 fn measure(before: &Bundle, after: &Bundle, new: &Path) -> Result<Delta, ToolError> {
-    let failed = |error: bundle::Error| broken(new, &error);
-    let whole =
-        std::fs::metadata(new).map_err(|error| ToolError::Read { path: new.to_owned(), error })?.len();
-    let delta = bundle::delta::make(before, after, 19).map_err(failed)?;
-    // What is not true is not a figure.
-    let again = bundle::delta::apply(before, &delta).map_err(failed)?;
-    if again != after.tar() {
-        return Err(ToolError::engine(
-            &new.display().to_string(),
-            "the delta does not give the new archive; a bug",
-        ));
-    }
-    let new_files = bundle::delta::new_files(before, after, 19).map_err(failed)?;
-    Ok(Delta { whole, delta: delta.len() as u64, new_files: new_files.len() as u64 })
+    let (delta, whole) = delta::between(before, new)?;
+    let new_files =
+        bundle::delta::new_files(before, after, delta.level).map_err(|error| broken(new, &error))?;
+    Ok(Delta { whole, delta: delta.to_bytes().len() as u64, new_files: new_files.len() as u64 })
 }
 
 fn text(difference: &Difference) -> String {
@@ -158,7 +148,7 @@ fn text(difference: &Difference) -> String {
     }
     if let Some(Delta { whole, delta, new_files }) = difference.delta {
         text += &format!(
-            "an update: {whole} bytes as a whole, {delta} as a delta on the old archive, {new_files} as a pack of what is new\n"
+            "an update: {whole} bytes as a whole, {delta} as a delta pack, {new_files} for the files that are new\n"
         );
     }
     text

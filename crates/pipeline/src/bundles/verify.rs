@@ -9,7 +9,7 @@ use bundle::{Bundle, Checksums, Digest, Layout, Manifest, Pack, PackageEntry, Si
 use kernels::Arch;
 use serde::Serialize;
 
-use crate::bundles::{Form, answer, broken, files_with_end, shown};
+use crate::bundles::{Form, answer, broken, delta, files_with_end, shown};
 use crate::compiling::SystemClang;
 use crate::engine::{self, ProgramSet};
 use crate::outcome::Code;
@@ -24,12 +24,14 @@ const MANIFEST: &str = "manifest.json";
 /// What to verify.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The folder of a release, a bundle, or a pack.
+    /// The folder of a release, a bundle, a pack, or a delta pack.
     pub path: PathBuf,
     /// Whose signature there must be: a public key of minisign, or the file that has it.
     pub key: Option<String>,
     /// The programs, to make every decision again.
     pub programs: Vec<PathBuf>,
+    /// The bundle that a delta pack is for, to apply it.
+    pub base: Option<PathBuf>,
 }
 
 /// A thing that was looked at.
@@ -73,11 +75,14 @@ pub fn verify(options: &Options, form: Form, voice: &mut Voice<'_>) -> Result<Co
     if options.key.is_some() && !options.path.is_dir() {
         return Err(ToolError::Usage("--key is for the folder of a release, which has the signature".into()));
     }
+    if options.base.is_some() && options.path.is_dir() {
+        return Err(ToolError::Usage("--base is for a delta pack, which is applied to it".into()));
+    }
     let key = options.key.as_deref().map(signing_key).transpose()?;
     let mut report = Report::default();
     let bundles = match options.path.is_dir() {
         true => release(&options.path, key.as_ref(), &mut report)?,
-        false => one_file(&options.path, &mut report),
+        false => one_file(&options.path, options.base.as_deref(), &mut report),
     };
     if !options.programs.is_empty() {
         for (name, bundle) in &bundles {
@@ -291,9 +296,49 @@ fn check_attestations(folder: &Path, manifest: &Manifest, sums: &Checksums, repo
     }
 }
 
-/// A bundle or a pack alone.
-fn one_file(path: &Path, report: &mut Report) -> Vec<(String, Bundle)> {
+/// A delta pack; the bundle that it makes of its base, where that is given.
+fn check_delta(path: &Path, base: Option<&Path>, report: &mut Report) -> Option<Bundle> {
     let name = shown(path);
+    let delta = match delta::read(path) {
+        Ok(delta) => delta,
+        Err(error) => {
+            report.add(name, Grade::Bad, error.to_string());
+            return None;
+        }
+    };
+    report.add(
+        &name,
+        Grade::Good,
+        format!("has its digest; leads from {} to {}", delta.old.sha256, delta.new.sha256),
+    );
+    let Some(base) = base else {
+        report.add(name, Grade::Unchecked, "give --base to apply it");
+        return None;
+    };
+    let applied = Bundle::open_file(base).and_then(|old| {
+        let new = delta.apply(&old)?;
+        delta.file(&new, 1)?;
+        Ok(new)
+    });
+    match applied {
+        Ok(new) => {
+            report.add(&name, Grade::Good, format!("makes the bundle that it promises, of {}", shown(base)));
+            outcomes(&name, &new, report);
+            Some(new)
+        }
+        Err(error) => {
+            report.add(name, Grade::Bad, broken(base, &error).to_string());
+            None
+        }
+    }
+}
+
+/// A bundle or a pack alone.
+fn one_file(path: &Path, base: Option<&Path>, report: &mut Report) -> Vec<(String, Bundle)> {
+    let name = shown(path);
+    if base.is_some() || matches!(Bundle::open_file(path), Err(bundle::Error::IsDelta)) {
+        return check_delta(path, base, report).into_iter().map(|bundle| (name.clone(), bundle)).collect();
+    }
     if matches!(Pack::open(path), Ok(_) | Err(bundle::PackError::Damaged(_))) {
         check_pack(&name, path, report);
         return Vec::new();
@@ -345,7 +390,7 @@ fn decide_again(
 }
 
 /// The programs of the bundle that are at hand: those with the digests that it names.
-fn at_hand(bundle: &Bundle, paths: &[PathBuf]) -> Result<ProgramSet, ToolError> {
+pub(super) fn at_hand(bundle: &Bundle, paths: &[PathBuf]) -> Result<ProgramSet, ToolError> {
     let arch = match bundle.index().arch {
         bundle::Arch::X86_64 => Arch::X86_64,
         bundle::Arch::Arm64 => Arch::Arm64,
@@ -371,7 +416,7 @@ fn at_hand(bundle: &Bundle, paths: &[PathBuf]) -> Result<ProgramSet, ToolError> 
 }
 
 /// The records of some objects only.
-fn of_programs(records: &[u8], names: &BTreeSet<&str>) -> Vec<u8> {
+pub(super) fn of_programs(records: &[u8], names: &BTreeSet<&str>) -> Vec<u8> {
     #[derive(serde::Deserialize)]
     struct Record {
         object: String,
