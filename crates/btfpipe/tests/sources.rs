@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::io::{Read, Write};
 use std::process::Command;
 
 use world::{World, kernel, kernel_again};
@@ -246,7 +247,17 @@ fn offline_opens_no_socket() {
     std::fs::remove_dir_all(world.path("store")).unwrap();
     let (code, sockets) = traced("run p.yaml --offline --store store");
     assert_eq!((code, sockets), (Some(1), 0));
-    // That the trace can show one.
+    // That the trace can show one: a server that has nothing, which is not asked again.
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = lock(&world).replace("127.0.0.1:9", &server.local_addr().unwrap().to_string());
+    world.put("kernels.lock", text.as_bytes());
+    std::thread::spawn(move || {
+        for mut connection in server.incoming().flatten() {
+            let _ = connection.read(&mut [0; 4096]);
+            let _ = connection
+                .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
     let (_, sockets) = traced("run p.yaml --store store");
     assert!(sockets > 0, "strace saw no socket where there must be one");
 }
