@@ -19,7 +19,8 @@ fuzz_target!(|data: &[u8]| {
     let _ = bundle.check_outcomes();
     for kernel in &bundle.index().kernels {
         let entry = kernel.entry.clone();
-        let _ = bundle.index().resolve(&Query::new(entry.arch, entry.release).os(entry.distro, entry.version));
+        let _ =
+            bundle.index().resolve(&Query::new(entry.arch, entry.release).os(entry.distro, entry.version));
     }
     for layout in Layout::ALL {
         let _ = layout.members(&bundle);
@@ -30,7 +31,8 @@ fuzz_target!(|data: &[u8]| {
 fn applied(delta: &[u8]) -> Result<Bundle, Error> {
     static BASE: OnceLock<Bundle> = OnceLock::new();
     let base = BASE.get_or_init(|| {
-        let meta = BundleMeta { name: "n".into(), arch: Arch::X86_64, engine: "e 1".into(), source_date_epoch: 0 };
+        let meta =
+            BundleMeta { name: "n".into(), arch: Arch::X86_64, engine: "e 1".into(), source_date_epoch: 0 };
         let empty = BundleBuilder::new(meta).and_then(|builder| builder.finish(1)).expect("an empty bundle");
         Bundle::open(&empty.tar_zst).expect("an empty bundle")
     });
