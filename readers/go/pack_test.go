@@ -2,6 +2,7 @@ package btfpack
 
 import (
 	"bufio"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +64,17 @@ func said(hit *Hit, err error) string {
 		return hit.Rule + " " + hit.ID() + " verified"
 	}
 	return hit.Rule + " " + hit.ID()
+}
+
+// TestDelta: a delta pack has no kernels to look up: it is refused, and not taken for a broken pack.
+func TestDelta(t *testing.T) {
+	delta, err := os.ReadFile(filepath.Join(folder(t, "layouts"), "next.btfdelta"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenBytes(delta); !errors.Is(err, ErrNotAPack) {
+		t.Errorf("a delta pack: %v", err)
+	}
 }
 
 // TestBroken flips every bit of a pack's bytes in turn: an error or a good BTF, never a panic.

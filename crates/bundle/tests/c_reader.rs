@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bundle::pack::{Method, PackOptions, write_pack};
-use bundle::{Bundle, Layout, Query};
+use bundle::{Bundle, Delta, Layout, Query};
 use fixture::machine::{bundle_of, may_load, needs, opensnoop, this_kernel};
 use fixture::{btf, cases, tiny};
 
@@ -112,6 +112,13 @@ fn broken_packs() {
     let find = compiled(dir.path(), "find", SANITIZED, &["-lzstd"]);
     let good = pack(&Bundle::open(&tiny().finish(3).unwrap().tar_zst).unwrap());
     let path = dir.path().join("bad.btfpack");
+    // A delta pack has no kernels to look up.
+    let shipped = tiny().finish(3).unwrap().tar_zst;
+    let delta = Delta::between(&Bundle::open(&shipped).unwrap(), &shipped).unwrap();
+    std::fs::write(&path, delta.to_bytes()).unwrap();
+    let output =
+        Command::new(&find).arg(&path).args(["rhel", "8.1", "4.18.0-80.el8.x86_64"]).output().unwrap();
+    assert_eq!((text(&output).as_str(), output.status.code()), ("not a pack", Some(1)));
     for at in (0..good.len()).step_by(3) {
         let mut bad = good.clone();
         bad[at] ^= if at % 2 == 0 { 0xff } else { 1 };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bundle::pack::{Method, PackOptions, write_pack};
-use bundle::{Arch, Bundle, BundleBuilder, KernelEntry, Layout};
+use bundle::{Arch, Bundle, BundleBuilder, Delta, KernelEntry, Layout};
 use fixture::{cases, entry};
 
 fn has_go() -> bool {
@@ -103,8 +103,11 @@ fn go_reads_it() {
         put(&layouts.join(format!("{layout}.{end}")), &delivered.bytes);
     }
     put(&layouts.join("kernels.btfpack"), &deflated(&bundle));
+    let shipped = fixture::tiny().finish(3).unwrap().tar_zst;
+    let delta = Delta::between(&bundle, &shipped).unwrap();
+    put(&layouts.join("next.btfdelta"), &delta.to_bytes());
     let told = go(&module, home.path(), &["test", "-count=1", "-v", "."]);
-    for test in ["Cases", "Broken", "Folders", "InspektorGadgetLayer", "Datadog", "RawHeaders"] {
+    for test in ["Cases", "Broken", "Delta", "Folders", "InspektorGadgetLayer", "Datadog", "RawHeaders"] {
         assert!(told.contains(&format!("--- PASS: Test{test} ")), "{told}");
     }
 
