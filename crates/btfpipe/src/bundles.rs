@@ -140,6 +140,9 @@ struct ExtractArguments {
 struct SizesArguments {
     /// The bundle
     bundle: PathBuf,
+    /// Only these kernels: distro/version/arch/release
+    #[arg(value_name = "KERNEL")]
+    kernels: Vec<String>,
     /// Its programs, all of them, to measure each
     #[arg(long = "program", value_name = "PROGRAM", num_args = 1..)]
     programs: Vec<PathBuf>,
@@ -218,11 +221,16 @@ pub fn run(arguments: &BundleArguments) -> Result<Code, ToolError> {
 }
 
 fn sizes(arguments: &SizesArguments, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
-    let SizesArguments { bundle, programs, level, jobs, form } = arguments;
+    let SizesArguments { bundle, kernels, programs, level, jobs, form } = arguments;
     let machine = std::thread::available_parallelism();
     let jobs = jobs.unwrap_or_else(|| machine.unwrap_or(std::num::NonZeroUsize::MIN)).get();
-    let options =
-        bundles::sizes::Options { path: bundle.clone(), programs: programs.clone(), level: *level, jobs };
+    let options = bundles::sizes::Options {
+        path: bundle.clone(),
+        kernels: kernels.clone(),
+        programs: programs.clone(),
+        level: *level,
+        jobs,
+    };
     bundles::sizes::sizes(&options, form.form(), voice)
 }
 

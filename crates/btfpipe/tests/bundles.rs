@@ -264,6 +264,10 @@ fn sizes() {
     assert_eq!(kernel["what"], "rhel/8/x86_64/4.18.0-80.el8");
     assert_eq!(kernel["archive"], whole.tar_size - without.tar_size);
     assert_eq!(kernel["file"], whole.zst_size as i64 - without.zst_size as i64);
+    let one = world.json(&format!("bundle sizes {BUNDLE} rhel/8/x86_64/4.18.0-80.el8 --level 3"), 0);
+    let kernels = one["kernels"].as_array().unwrap();
+    assert_eq!((kernels.len(), &kernels[0]), (1, kernel));
+    world.check(&format!("bundle sizes {BUNDLE} rhel/9/x86_64/none --level 3"), 1);
     // The only program: without it no relocation, and next to no BTF, is left.
     let program = &json["programs"][0];
     assert_eq!(program["what"], "opensnoop.bpf.o");

@@ -9,7 +9,7 @@ use bundle::{Bundle, BundleBuilder, BundleMeta, Digest, Package, ProgramEntry};
 use serde::Serialize;
 
 use crate::bundles::verify::{at_hand, of_programs};
-use crate::bundles::{Form, answer, broken, open, shown};
+use crate::bundles::{Form, answer, broken, kernel, open, shown};
 use crate::engine::{self, ProgramSet};
 use crate::outcome::Code;
 use crate::threads;
@@ -21,6 +21,8 @@ use crate::tools::{ToolError, Voice};
 pub struct Options {
     /// The bundle.
     pub path: PathBuf,
+    /// Which kernels to measure, by their keys; all where none is named.
+    pub kernels: Vec<String>,
     /// Its programs, to make the BTFs again without each of them. Without any, only kernels are measured.
     pub programs: Vec<PathBuf>,
     /// zstd's level.
@@ -71,7 +73,7 @@ pub fn sizes(options: &Options, form: Form, voice: &mut Voice<'_>) -> Result<Cod
         [] => None,
         paths => Some(all_programs(&bundle, &options.path, paths)?),
     };
-    let kernels: Vec<usize> = (0..bundle.index().kernels.len()).collect();
+    let kernels = numbers(&bundle, options)?;
     let kernels = each(&kernels, options.jobs, |&left| {
         let size = scale.weigh(|kernel| kernel != left, None)?;
         Ok(whole.less(bundle.index().kernels[left].entry.key().to_string(), size))
@@ -88,6 +90,19 @@ pub fn sizes(options: &Options, form: Form, voice: &mut Voice<'_>) -> Result<Cod
     };
     let report = Report { level: options.level, whole, kernels, programs };
     Ok(answer(voice, form, &report, || text(&report)))
+}
+
+/// The places in the index of the kernels that are measured.
+fn numbers(bundle: &Bundle, options: &Options) -> Result<Vec<usize>, ToolError> {
+    let all = &bundle.index().kernels;
+    if options.kernels.is_empty() {
+        return Ok((0..all.len()).collect());
+    }
+    let number = |key: &String| {
+        let wanted = kernel(bundle, &options.path, key)?;
+        Ok(all.iter().position(|one| one == wanted).unwrap_or_default())
+    };
+    options.kernels.iter().map(number).collect()
 }
 
 impl Size {
