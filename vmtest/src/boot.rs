@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::console::{Console, Tail};
 use crate::failure::{Failure, Phase};
-use crate::feed::{self, Feed, FeedError, Start};
+use crate::feed::{self, Feed, FeedError, Start, Unpacking};
 use crate::process::{End, Input, Process, Wires};
 use crate::qmp::Qmp;
 use crate::report::VmEvent;
@@ -65,6 +65,7 @@ pub struct Booted {
 pub fn run(boot: &Boot<'_>, events: &mut dyn FnMut(VmEvent)) -> Booted {
     // Nothing is calibrated in a machine that is restored: it need not wait for its turn.
     let turn = boot.restores().is_none().then(|| BOOTING.lock().unwrap_or_else(PoisonError::into_inner));
+    let state = boot.restores().map(feed::unpack);
     let console = match Console::create(boot.console) {
         Ok(console) => console,
         Err(error) => return not_started(error),
@@ -73,7 +74,7 @@ pub fn run(boot: &Boot<'_>, events: &mut dyn FnMut(VmEvent)) -> Booted {
     let started = Process::start(boot.command, input)
         .and_then(|(process, wires)| Watch::new(boot, turn, console, process, wires));
     match started {
-        Ok(watch) => watch.run(events),
+        Ok(watch) => watch.run(state, events),
         Err(error) => not_started(error),
     }
 }
@@ -164,8 +165,8 @@ impl<'a> Watch<'a> {
         })
     }
 
-    fn run(mut self, events: &mut dyn FnMut(VmEvent)) -> Booted {
-        let end = match self.restore() {
+    fn run(mut self, state: Option<Unpacking>, events: &mut dyn FnMut(VmEvent)) -> Booted {
+        let end = match self.restore(state) {
             Err(failure) => Err(failure),
             Ok(()) => loop {
                 if let Some(end) = self.step(events) {
@@ -190,8 +191,8 @@ impl<'a> Watch<'a> {
     }
 
     /// Takes the state up, if the machine was started for one, and gives the checks.
-    fn restore(&mut self) -> Result<(), Failure> {
-        let (Some(state), Some(feed)) = (self.boot.restores(), self.boot.feed) else {
+    fn restore(&mut self, state: Option<Unpacking>) -> Result<(), Failure> {
+        let (Some(state), Some(feed)) = (state, self.boot.feed) else {
             return Ok(());
         };
         let restored = self.take_control().and_then(|control| {

@@ -60,14 +60,22 @@ pub enum FeedError {
     State(#[from] io::Error),
 }
 
+/// A state on its way into memory.
+pub type Unpacking = mpsc::Receiver<io::Result<Vec<u8>>>;
+
+/// Begins with it, so that it is done when QEMU is up: unpacked while QEMU reads, each would wait for the other.
+pub fn unpack(state: &Path) -> Unpacking {
+    let path = state.to_owned();
+    in_thread(move || states::unpack(&path))
+}
+
 /// Loads the state into a machine that was started for it, and leaves it stopped.
-pub fn restore(control: UnixStream, state: &Path) -> Result<Qmp, FeedError> {
+pub fn restore(control: UnixStream, state: Unpacking) -> Result<Qmp, FeedError> {
     let mut qmp = open(control)?;
-    let (ours, theirs) = UnixStream::pair()?;
+    let (mut ours, theirs) = UnixStream::pair()?;
     qmp.give(STATE, &theirs)?;
     drop(theirs);
-    let path = state.to_owned();
-    let sent = in_thread(move || states::send(&path, ours));
+    let sent = in_thread(move || ours.write_all(&ended(&state)?));
     let uri = format!("fd:{STATE}");
     qmp.execute("migrate-incoming", json!({ "uri": uri }))?;
     qmp.wait_for_migration()?;

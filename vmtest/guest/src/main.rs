@@ -29,6 +29,7 @@ use std::io;
 use rustix::system::{RebootCommand, reboot, uname};
 
 use check::Checker;
+use memory::SharedMemory;
 use results::Results;
 use wire::{Hello, MANIFEST, Manifest, Message, Session};
 
@@ -118,10 +119,12 @@ fn order_of_boot() -> Order {
 fn order(results: &mut Results) -> io::Result<Order> {
     let order = order_of_boot();
     if env::var_os(wire::SUPPLY_ENV).is_some() {
+        // Before the machine's state may be kept, too.
+        let memory = SharedMemory::map()?;
         results.send(&Message::Waiting { nonce: order.nonce })?;
         results.wait_for(wire::GO)?;
         results.restart();
-        let work = memory::unpack_work()?;
+        let work = memory.unpack_work()?;
         return Ok(Order { manifest: work.manifest, nonce: work.nonce, seconds: work.seconds });
     }
     Ok(Order { manifest: serde_json::from_slice(&fs::read(MANIFEST)?)?, ..order })

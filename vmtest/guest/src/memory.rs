@@ -15,32 +15,43 @@ const DEVICES: &str = "/sys/bus/pci/devices";
 const VENDOR: &str = "0x1af4";
 const DEVICE: &str = "0x1110";
 
-/// Writes the work's files where its list says; gives the work.
-pub fn unpack_work() -> io::Result<Work> {
-    let memory = map()?;
-    let (work, contents) = supply::decode(memory).map_err(|reason| {
-        io::Error::other(match reason {
-            NotWork::Foreign => "the shared memory holds no checks",
-            NotWork::Damaged => "the checks in the shared memory are damaged",
-        })
-    })?;
-    for ((path, _), content) in work.files.iter().zip(contents) {
-        fs::write(path, content)?;
-    }
-    Ok(work)
+/// All of it, mapped for the rest of this program's life.
+pub struct SharedMemory {
+    start: *const u8,
+    size: usize,
 }
 
-/// All of it, for the rest of this program's life.
-#[allow(unsafe_code)]
-fn map() -> io::Result<&'static [u8]> {
-    let device = find()?;
-    fs::write(device.join("enable"), "1")?;
-    let region: File = OpenOptions::new().read(true).write(true).open(device.join("resource2"))?;
-    let size = region.metadata()?.len() as usize;
-    // SAFETY: a new mapping, never unmapped; the host writes before it says go, and not after.
-    unsafe {
-        let memory = mmap(ptr::null_mut(), size, ProtFlags::READ, MapFlags::SHARED, &region, 0)?;
-        Ok(std::slice::from_raw_parts(memory.cast(), size))
+impl SharedMemory {
+    /// Finds the device.
+    #[allow(unsafe_code)]
+    pub fn map() -> io::Result<Self> {
+        let device = find()?;
+        fs::write(device.join("enable"), "1")?;
+        let region: File = OpenOptions::new().read(true).write(true).open(device.join("resource2"))?;
+        let size = region.metadata()?.len() as usize;
+        // SAFETY: a new mapping, at a place that the kernel chooses.
+        let start = unsafe { mmap(ptr::null_mut(), size, ProtFlags::READ, MapFlags::SHARED, &region, 0)? };
+        Ok(SharedMemory { start: start.cast(), size })
+    }
+
+    /// Writes the work's files where its list says; gives the work. To be called when the host said that it is there.
+    pub fn unpack_work(&self) -> io::Result<Work> {
+        let (work, contents) = supply::decode(self.content()).map_err(|reason| {
+            io::Error::other(match reason {
+                NotWork::Foreign => "the shared memory holds no checks",
+                NotWork::Damaged => "the checks in the shared memory are damaged",
+            })
+        })?;
+        for ((path, _), content) in work.files.iter().zip(contents) {
+            fs::write(path, content)?;
+        }
+        Ok(work)
+    }
+
+    #[allow(unsafe_code)]
+    fn content(&self) -> &[u8] {
+        // SAFETY: mapped so long, and never unmapped; the host writes before it says go, and not after.
+        unsafe { std::slice::from_raw_parts(self.start, self.size) }
     }
 }
 
