@@ -30,6 +30,7 @@ pub mod session;
 mod spec;
 mod states;
 mod supply;
+mod tsc;
 mod typeid;
 mod warm;
 mod wire;

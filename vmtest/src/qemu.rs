@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::spec::{Accel, Arch};
-use crate::wire;
+use crate::{tsc, wire};
 
 /// QEMU is not installed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +66,8 @@ pub enum Machine {
     Q35,
     /// PCI chipset of 1996.
     Pc,
+    /// No firmware to speak of, no PCI, no ACPI: what hangs the others is mostly not there.
+    Microvm,
     /// arm64's, which exists nowhere else.
     Virt,
 }
@@ -76,18 +78,23 @@ impl Machine {
         match self {
             Machine::Q35 => "q35",
             Machine::Pc => "pc",
+            Machine::Microvm => "microvm",
             Machine::Virt => "virt",
         }
     }
 
-    /// The machine for the nth boot of such a kernel: another machine sometimes helps a kernel that hangs.
-    pub fn for_attempt(kernel: KernelFile, attempt: usize) -> Self {
-        let first = match kernel {
-            KernelFile::Vmlinux => [Machine::Q35, Machine::Pc],
-            KernelFile::BzImage => [Machine::Pc, Machine::Q35],
-            KernelFile::Image => [Machine::Virt; 2],
+    /// The machine for the nth boot of a kernel that came in this form first: another machine sometimes helps a kernel
+    /// that hangs. Both the forms that an x86_64 kernel has are boots of the same kernel.
+    pub fn for_attempt(first: KernelFile, attempt: usize, accel: Accel) -> Self {
+        let machines = match first {
+            KernelFile::Vmlinux if accel == Accel::Tcg && tsc::khz().is_some() => {
+                [Machine::Q35, Machine::Pc, Machine::Microvm]
+            }
+            KernelFile::Vmlinux => [Machine::Q35, Machine::Pc, Machine::Q35],
+            KernelFile::BzImage => [Machine::Pc, Machine::Q35, Machine::Pc],
+            KernelFile::Image => [Machine::Virt; 3],
         };
-        first[attempt % 2]
+        machines[attempt % machines.len()]
     }
 }
 
@@ -143,6 +150,8 @@ impl Command<'_> {
         }
         match self.machine {
             Machine::Q35 | Machine::Pc => line.add(&["-serial", "chardev:results"]),
+            // It makes one by itself.
+            Machine::Microvm => line.add(&["-device", "isa-serial,index=1,chardev=results"]),
             Machine::Virt => line.add(&["-device", "pci-serial,chardev=results"]),
         }
         if let Some(shared) = self.shared {
@@ -167,8 +176,9 @@ impl Command<'_> {
         // boot, since silence is how a dead machine is told from a slow one. Unknown NAME=value pairs become PID 1's
         // environment.
         let (console, results) = match self.machine {
-            Machine::Q35 | Machine::Pc => ("console=ttyS0 no_timer_check", "/dev/ttyS1"),
-            Machine::Virt => ("console=ttyAMA0", "/dev/ttyS0"),
+            Machine::Q35 | Machine::Pc => ("console=ttyS0 no_timer_check".to_owned(), "/dev/ttyS1"),
+            Machine::Microvm => (microvm_console(), "/dev/ttyS1"),
+            Machine::Virt => ("console=ttyAMA0".to_owned(), "/dev/ttyS0"),
         };
         // A guest that waits hears later how much time it has.
         let (name, value) = match self.shared {
@@ -182,6 +192,13 @@ impl Command<'_> {
             wire::RESULTS_ENV,
         )
     }
+}
+
+/// Without ACPI and HPET the kernel has nothing to measure its time stamp counter against, and waits for ever; under TCG
+/// it is that of this machine.
+fn microvm_console() -> String {
+    let counter = tsc::khz().map(|khz| format!(" tsc_early_khz={khz}")).unwrap_or_default();
+    format!("console=ttyS0 no_timer_check{counter}")
 }
 
 /// A command line in the making.
@@ -282,6 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn microvm_is_told_the_time() {
+        let line = line_of(Machine::Microvm, Accel::Tcg, None);
+        check_has(&line, &["-M", "microvm", "-accel", "tcg", "-cpu", "max"]);
+        check_has(&line, &["-device", "isa-serial,index=1,chardev=results"]);
+        let told = line.iter().any(|word| word.to_string_lossy().contains(" tsc_early_khz="));
+        assert_eq!(told, tsc::khz().is_some());
+    }
+
+    #[test]
     fn a_machine_that_waits() {
         let shared = |restore| Shared { file: Path::new("/s,1"), mib: 4, restore };
         let boots = line_of(Machine::Q35, Accel::Tcg, Some(shared(false)));
@@ -307,8 +333,10 @@ mod tests {
 
     #[test]
     fn retries_take_the_other_machine() {
-        let machines = |kernel| [0, 1, 2].map(|n| Machine::for_attempt(kernel, n));
-        assert_eq!(machines(KernelFile::Vmlinux), [Machine::Q35, Machine::Pc, Machine::Q35]);
-        assert_eq!(machines(KernelFile::BzImage), [Machine::Pc, Machine::Q35, Machine::Pc]);
+        let machines = |kernel, accel| [0, 1, 2].map(|n| Machine::for_attempt(kernel, n, accel));
+        let last = if tsc::khz().is_some() { Machine::Microvm } else { Machine::Q35 };
+        assert_eq!(machines(KernelFile::Vmlinux, Accel::Tcg), [Machine::Q35, Machine::Pc, last]);
+        assert_eq!(machines(KernelFile::Vmlinux, Accel::Kvm), [Machine::Q35, Machine::Pc, Machine::Q35]);
+        assert_eq!(machines(KernelFile::BzImage, Accel::Tcg), [Machine::Pc, Machine::Q35, Machine::Pc]);
     }
 }

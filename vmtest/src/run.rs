@@ -250,13 +250,18 @@ fn boot_once(
 ) -> Result<Vec<Answer>, Failure> {
     let spec = ready.spec;
     let number = report.attempts.len() + 1;
-    let (kernel, kind) = ready.kernels[next.boots % ready.kernels.len()];
+    let (kernel, _) = ready.kernels[next.boots % ready.kernels.len()];
+    let machine = Machine::for_attempt(ready.kernels[0].1, next.boots, next.accel);
+    if machine == Machine::Microvm {
+        // It has no PCI, and so no shared memory.
+        next.how = How::Plain;
+    }
     let files = ["console", "results"].map(|name| spec.work.join(format!("{name}-{number}.log")));
     let [console, results] = &files;
     let nonce = format!("{:016x}-{number}", ready.nonce);
     let command = Command {
         qemu: &ready.qemu,
-        machine: Machine::for_attempt(kind, next.boots),
+        machine,
         accel: next.accel,
         memory_mib: next.memory_mib,
         kernel,

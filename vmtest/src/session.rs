@@ -151,7 +151,7 @@ impl<'a> Ready<'a> {
         fs::write(&initramfs, &archive).map_err(|error| at(&initramfs, error))?;
         let archive_mib = u32::try_from(archive.len() >> 20).unwrap_or(u32::MAX);
         let memory_mib = spec.memory_mib.max(archive_mib.saturating_mul(2).saturating_add(192));
-        let machine = Machine::for_attempt(kind, 0);
+        let machine = Machine::for_attempt(kind, 0, accel);
         let console = spec.work.join("console.log");
         Ok(Ready { spec, qemu, machine, accel, initramfs, console, memory_mib })
     }

@@ -12,6 +12,7 @@ mod foretold;
 mod mutate;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -188,6 +189,32 @@ fn every_object_is_identical_on_every_kernel() {
             verdicts.len(),
             report.seconds
         );
+    }
+}
+
+/// The machine type of the last boot runs real kernels too; one is enough to see that it is reached.
+#[test]
+fn the_last_machine_answers_when_the_others_fail() {
+    let Some(setup) = setup("the_last_machine_answers_when_the_others_fail") else {
+        return;
+    };
+    let script = setup.work.path().join("qemu");
+    let text = "#!/bin/sh\ncase $* in *'-M microvm '*) exec qemu-system-x86_64 \"$@\" ;; esac\nexit 1\n";
+    fs::write(&script, text).expect("script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("mode");
+    let objects = setup.objects_named(&["opensnoop"]);
+    for kernel in setup.kernels.iter().take(1) {
+        let mut spec = setup.spec(kernel);
+        spec.qemu = Some(script.clone());
+        let vmlinux = setup.work.path().join("vmlinux");
+        let image = fs::read(kernel).expect("kernel");
+        fs::write(&vmlinux, kernels::image::unpack(&image).expect("image").bytes).expect("vmlinux");
+        spec.fallback_kernel = Some(std::mem::replace(&mut spec.kernel, vmlinux));
+        let (report, verdicts) = run(&spec, &[check(&objects[0], &setup.min_btf(kernel, &objects), "min")]);
+        let machines: Vec<_> = report.attempts.iter().map(|attempt| attempt.machine.as_str()).collect();
+        assert_eq!(machines, ["q35", "pc", "microvm"]);
+        assert_eq!(report.kernel_release, Some(release(kernel)));
+        assert!(verdicts[0].is_identical(), "{verdicts:#?}");
     }
 }
 
