@@ -100,8 +100,9 @@ impl fmt::Display for End {
     }
 }
 
+/// The kernel kills the child when the thread that starts it ends.
 #[allow(unsafe_code)]
-fn die_with_parent(command: &mut Command) {
+pub fn die_with_parent(command: &mut Command) {
     let parent = getpid();
     // SAFETY: between fork and exec only two system calls are made: nothing allocates or locks.
     unsafe {

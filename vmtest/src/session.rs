@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::boot::{self, Boot};
 use crate::initramfs;
 use crate::kvm;
+use crate::process;
 use crate::qemu::{self, KernelFile, Machine};
 use crate::report::VmEvent;
 use crate::spec::{Accel, Arch, VmSpec};
@@ -91,8 +92,12 @@ pub fn run(
 pub fn attach(spec: &VmSpec, files: &[SessionFile], command: &[String]) -> Result<(), SessionError> {
     let ready = Ready::prepare(spec, files, command, true)?;
     let line = ready.command().line();
-    // In the foreground, since it reads the terminal: Ctrl-C goes to the machine, and the end of this process to QEMU.
-    let ended = line.split_first().map(|(program, arguments)| Command::new(program).args(arguments).status());
+    let ended = line.split_first().map(|(program, arguments)| {
+        let mut qemu = Command::new(program);
+        // In the foreground, since it reads the terminal: Ctrl-C goes to the machine.
+        process::die_with_parent(qemu.args(arguments));
+        qemu.status()
+    });
     match ended {
         Some(Ok(status)) if status.success() => Ok(()),
         Some(Ok(status)) => {

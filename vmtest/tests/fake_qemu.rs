@@ -411,19 +411,30 @@ fn events_tell_the_story() {
     assert_eq!(told, ["accel", "boot", "ready", "begin", "end"]);
 }
 
-/// Starts itself once more as the host to be killed.
 #[test]
 fn a_killed_host_leaves_no_machine() {
+    check_killed_host("a_killed_host_leaves_no_machine", |machine| drop(machine.run()));
+}
+
+#[test]
+fn a_killed_shell_leaves_no_machine() {
+    check_killed_host("a_killed_shell_leaves_no_machine", |machine| {
+        drop(vmtest::session::attach(&machine.spec, &[], &["sh".to_owned()]));
+    });
+}
+
+/// Starts the test once more as a host that does this, and kills it.
+#[track_caller]
+fn check_killed_host(test: &str, work: impl Fn(&Machine)) {
     const FOLDER: &str = "FAKE_QEMU_FOLDER";
     let mut machine = Machine::new("log booting; exec sleep 1000");
     if let Some(folder) = std::env::var_os(FOLDER) {
         machine.spec.work = PathBuf::from(folder);
-        machine.run();
-        return;
+        return work(&machine);
     }
     let pids = machine.folder.path().join("pids");
     let mut host = Command::new(std::env::current_exe().expect("this program"))
-        .args(["a_killed_host_leaves_no_machine", "--exact"])
+        .args([test, "--exact"])
         .env(FOLDER, machine.folder.path())
         .spawn()
         .expect("host");
