@@ -1,12 +1,14 @@
 //! Boots real kernels over and over, for two questions: is it ever wrong, and how long does it take?
 //!
 //! `machines soak COUNT KERNELS` boots so often, the kernels in turn, each with a good BTF and one in which a struct's
-//! members moved; ends with 1 when a verdict was wrong or a machine stayed behind. `machines times KERNELS` prints a
-//! table. KERNELS is what `btfpipe extract` wrote. `cargo xtask soak` and `cargo xtask times` call it.
+//! members moved; ends with 1 when a verdict was wrong or a machine stayed behind. `machines times KERNELS MORE…` prints
+//! a table of KERNELS and of those of MORE that are of a full flavour, and how long twenty of them all take together.
+//! KERNELS and MORE are what `btfpipe extract` wrote. `cargo xtask soak` and `cargo xtask times` call it.
 
 #[path = "../../tests/real/mutate.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod mutate;
+mod processor;
 mod soak;
 mod subject;
 mod times;
@@ -20,8 +22,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ended = match words[..] {
         ["soak", count, kernels] => soak::soak(count, kernels.as_ref()),
-        ["times", kernels] => times::times(kernels.as_ref()).map(|()| true),
-        _ => Err("machines soak COUNT KERNELS | machines times KERNELS".into()),
+        ["times", kernels, ref more @ ..] => times::times(kernels.as_ref(), more).map(|()| true),
+        _ => Err("machines soak COUNT KERNELS | machines times KERNELS MORE…".into()),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,

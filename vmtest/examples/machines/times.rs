@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
 
-use vmtest::{Check, Outcome, StateFolder, VmReport, VmSpec};
+use vmtest::{Arch, Check, Outcome, StateFolder, VmReport, VmSpec};
 
 use crate::Error;
+use crate::processor::{Stretch, Took};
 use crate::subject::{Object, Subject, objects, subjects};
 
 const ROUNDS: usize = 3;
@@ -14,25 +14,56 @@ const ROUNDS: usize = 3;
 const OBJECTS: usize = 10;
 const KERNELS: usize = 20;
 
-/// Prints the tables.
-pub fn times(kernels: &Path) -> Result<(), Error> {
+/// Prints the tables. `more` has further kernels: each full flavour gets a row, the rest make the many.
+pub fn times(kernels: &Path, more: &[&str]) -> Result<(), Error> {
     let work = tempfile::tempdir()?;
-    let subjects = subjects(kernels, work.path())?;
+    let mut listed = subjects(kernels, work.path())?;
+    let mut rest = Vec::new();
+    for folder in more {
+        let known =
+            |subject: &Subject| listed.iter().chain(&rest).any(|other: &Subject| other.name == subject.name);
+        let mut new = subjects(folder.as_ref(), work.path())?;
+        new.retain(|subject| !known(subject));
+        rest.extend(new);
+    }
+    listed.extend(rest.extract_if(.., |subject| is_full(subject)));
     let objects = objects(OBJECTS)?;
     let states = StateFolder { folder: work.path().join("states"), limit: 1 << 40 };
     println!(
         "| kernel | cold, s | kept, MB | restored, s | restored, 1 object, s | restored, {OBJECTS} objects, s |"
     );
     println!("|---|---|---|---|---|---|");
-    for subject in &subjects {
+    for subject in &listed {
         println!("{}", row(subject, &objects, &states, work.path())?);
+    }
+    listed.extend(rest);
+    many(&listed, &objects, work.path())
+}
+
+/// Not for clouds: with all its drivers.
+fn is_full(subject: &Subject) -> bool {
+    subject.arch == Arch::X86_64 && !subject.name.contains("-cloud-")
+}
+
+/// Many different kernels one after the other, and beside each other.
+fn many(subjects: &[Subject], objects: &[Object], work: &Path) -> Result<(), Error> {
+    let states = StateFolder { folder: work.join("many"), limit: 1 << 40 };
+    let many: Vec<&Subject> =
+        subjects.iter().filter(|subject| subject.arch == Arch::X86_64).take(KERNELS).collect();
+    if many.len() < KERNELS {
+        return Err(format!("only {} kernels for x86_64 are here, not {KERNELS}", many.len()).into());
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     println!();
-    for count in 1..=threads {
-        let seconds = together(&subjects, &objects, &states, work.path(), count)?;
+    // The first boots leave what the others are restored from.
+    let rounds =
+        [("booted and kept", threads)].into_iter().chain((1..=threads).map(|count| ("restored", count)));
+    for (how, count) in rounds {
+        let took = together(&many, objects, &states, work, count)?;
         println!(
-            "{KERNELS} kernels with {OBJECTS} objects each, restored, {count} at a time: {seconds:.1} s"
+            "- {KERNELS} different kernels with {OBJECTS} objects each, {how}, {count} at a time: {:.1} s ({:.1} s of \
+             processor time, and others took {:.1} s meanwhile)",
+            took.wall, took.processor, took.others
         );
     }
     Ok(())
@@ -96,15 +127,15 @@ fn size(states: &StateFolder) -> Result<u64, Error> {
     Ok(total)
 }
 
-/// The kernels in turn until there are enough of them, so many at a time.
+/// All kernels, so many at a time.
 fn together(
-    subjects: &[Subject],
+    subjects: &[&Subject],
     objects: &[Object],
     states: &StateFolder,
     work: &Path,
     threads: usize,
-) -> Result<f64, Error> {
-    let jobs = subjects.iter().cycle().take(KERNELS).map(|subject| {
+) -> Result<Took, Error> {
+    let jobs = subjects.iter().map(|subject| {
         let btf = subject.minimized(objects)?;
         let checks: Vec<Check> = objects.iter().map(|object| object.check(&btf, "min")).collect();
         let folder = tempfile::tempdir_in(work)?;
@@ -113,7 +144,7 @@ fn together(
     });
     let jobs = Mutex::new(jobs.collect::<Result<Vec<_>, Error>>()?);
     let failed = Mutex::new(None);
-    let start = Instant::now();
+    let stretch = Stretch::begin()?;
     let work = || {
         while let Some((spec, checks, _folder)) = jobs.lock().ok().and_then(|mut jobs| jobs.pop()) {
             if let Err(error) = done(&spec, &checks).map_err(|error| error.to_string())
@@ -124,9 +155,8 @@ fn together(
         }
     };
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let seconds = start.elapsed().as_secs_f64();
     match failed.into_inner().ok().flatten() {
         Some(error) => Err(error.into()),
-        None => Ok(seconds),
+        None => stretch.end(),
     }
 }
