@@ -40,6 +40,7 @@ pub struct Boot<'a> {
     pub results: &'a Path,
     pub nonce: &'a str,
     pub checks: usize,
+    pub oldest_libbpf: (u32, u32),
     /// For a machine that gets its checks when it is up.
     pub feed: Option<Feed<'a>>,
     pub limits: Limits,
@@ -89,12 +90,13 @@ impl Boot<'_> {
     }
 
     fn reader(&self) -> Reader {
-        match self.feed {
+        let reader = match self.feed {
             Some(Feed { boot_nonce, start: Start::Boot { .. }, .. }) => {
                 Reader::waiting(boot_nonce, self.nonce, self.checks)
             }
             _ => Reader::new(self.nonce, self.checks),
-        }
+        };
+        reader.with_oldest_libbpf(self.oldest_libbpf)
     }
 }
 

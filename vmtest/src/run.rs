@@ -374,6 +374,7 @@ impl Run<'_> {
             results: self.results,
             nonce: feed.map_or(command.nonce, |(_, nonce)| nonce),
             checks: self.ready.checks,
+            oldest_libbpf: self.ready.spec.oldest_libbpf,
             feed: feed.map(|(feed, _)| feed),
             limits: self.ready.limits,
             quiet: self.quiet,

@@ -71,6 +71,7 @@ pub fn run(
         results: &spec.work.join("results.log"),
         nonce: NONCE,
         checks: 0,
+        oldest_libbpf: spec.oldest_libbpf,
         feed: None,
         limits: crate::Limits { check: spec.timeout, ..spec.limits },
         quiet: spec.limits.console,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::results;
 use crate::states::StateFolder;
 
 /// Processor architecture of a kernel.
@@ -95,6 +96,8 @@ pub struct VmSpec {
     pub qemu: Option<PathBuf>,
     /// Another guest program than the embedded one.
     pub guest: Option<PathBuf>,
+    /// The oldest libbpf that the guest may be linked with, major and minor version.
+    pub oldest_libbpf: (u32, u32),
 }
 
 impl VmSpec {
@@ -114,6 +117,7 @@ impl VmSpec {
             evidence: None,
             qemu: None,
             guest: None,
+            oldest_libbpf: results::LIBBPF,
         }
     }
 }

@@ -58,15 +58,28 @@ struct Machines {
 impl Machines {
     fn build(shell: &Shell) -> Result<Self, Error> {
         packages::install(shell, &[RUN, TEST])?;
+        let Programs { btfpipe, machines: program } = Programs::build(shell)?;
+        let kernels = guest::target_folder(shell).join("kernels");
+        cmd!(shell, "{btfpipe} extract {PIPELINE} {kernels}").ignore_stdout().run()?;
+        Ok(Machines { btfpipe, program, kernels })
+    }
+}
+
+/// What is built for tasks with machines.
+pub struct Programs {
+    pub btfpipe: PathBuf,
+    /// vmtest's example.
+    pub machines: PathBuf,
+}
+
+impl Programs {
+    pub fn build(shell: &Shell) -> Result<Self, Error> {
         let btfpipe = run::build(shell)?;
         let guests = guest::build(shell)?;
         cmd!(shell, "cargo build --quiet --locked --release --package vmtest --example machines")
             .envs(guests)
             .run()?;
-        let target = guest::target_folder(shell);
-        let kernels = target.join("kernels");
-        cmd!(shell, "{btfpipe} extract {PIPELINE} {kernels}").ignore_stdout().run()?;
-        Ok(Machines { btfpipe, program: target.join("release/examples/machines"), kernels })
+        Ok(Programs { btfpipe, machines: guest::target_folder(shell).join("release/examples/machines") })
     }
 }
 

@@ -8,6 +8,7 @@ mod bench;
 mod foreign;
 mod fuzz;
 mod guest;
+mod i386;
 mod instructions;
 mod machines;
 mod packages;
@@ -98,6 +99,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         about: "measure cold and warm starts of the release's kernels, and write docs/machines.md",
         run: machines::times,
+    },
+    Task {
+        name: "i386",
+        arguments: "",
+        about: "boot a kernel that has no BTF, with what the plugin dwarf makes of its debug package (0.8 GB)",
+        run: i386::i386,
     },
     Task {
         name: "sizes",

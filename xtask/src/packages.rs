@@ -54,6 +54,16 @@ pub const ARM64: &[Package] = &[
     package("dpkg", "unpacks arm64 packages into a folder", Has::Command("dpkg-deb")),
 ];
 
+/// What the guest of the kernel without BTF is built with.
+pub const I386: &[Package] = &[
+    package("gcc-i686-linux-gnu", "builds a guest for i386", Has::Command("i686-linux-gnu-gcc")),
+    package(
+        "libc6-dev-i386-cross",
+        "static C library for i386",
+        Has::File(&["/usr/i686-linux-gnu/lib/libc.a"]),
+    ),
+];
+
 /// Debian's compiler, whatever the PATH says.
 pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
@@ -124,7 +134,7 @@ pub fn install(shell: &Shell, sets: &[&[Package]]) -> Result<(), Error> {
 
 /// The task that only says it.
 pub fn list(_: &Shell, _: &[String]) -> Outcome {
-    for Package { name, why, has } in RUN.iter().chain(ARM64).chain(TEST) {
+    for Package { name, why, has } in RUN.iter().chain(ARM64).chain(I386).chain(TEST) {
         println!("{:<8} {name:<18} {why}", if has.is_there() { "here" } else { "missing" });
     }
     Ok(ExitCode::SUCCESS)

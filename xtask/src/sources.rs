@@ -157,7 +157,7 @@ pub fn dwarf(shell: &Shell, arguments: &[String]) -> Outcome {
 }
 
 /// The objects of our programs, as a run compiles them.
-fn compile(shell: &Shell, work: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn compile(shell: &Shell, work: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut objects = Vec::new();
     for source in shell.read_dir("pipelines/programs")? {
         let name = source.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -185,7 +185,7 @@ fn debian_version(shell: &Shell) -> Result<String, Error> {
     Ok(version.ok_or("no VERSION_ID in /etc/os-release")?.trim_matches('"').to_owned())
 }
 
-fn only_file(folder: &Path) -> Result<PathBuf, Error> {
+pub fn only_file(folder: &Path) -> Result<PathBuf, Error> {
     let mut files = fs::read_dir(folder)?;
     match (files.next(), files.next()) {
         (Some(file), None) => Ok(file?.path()),

@@ -3,8 +3,10 @@
 //! `machines soak COUNT KERNELS` boots so often, the kernels in turn, each with a good BTF and one in which a struct's
 //! members moved; ends with 1 when a verdict was wrong or a machine stayed behind. `machines times KERNELS MORE…` prints
 //! a table of KERNELS and of those of MORE that are of a full flavour, and how long twenty of them all take together.
-//! KERNELS and MORE are what `btfpipe extract` wrote. `cargo xtask soak` and `cargo xtask times` call it.
+//! KERNELS and MORE are what `btfpipe extract` wrote. `machines i386 KERNEL GUEST BTF OBJECT` boots a kernel that has no
+//! BTF. `cargo xtask soak`, `cargo xtask times` and `cargo xtask i386` call it.
 
+mod i386;
 #[path = "../../tests/real/mutate.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod mutate;
@@ -23,7 +25,8 @@ fn main() -> ExitCode {
     let ended = match words[..] {
         ["soak", count, kernels] => soak::soak(count, kernels.as_ref()),
         ["times", kernels, ref more @ ..] => times::times(kernels.as_ref(), more).map(|()| true),
-        _ => Err("machines soak COUNT KERNELS | machines times KERNELS MORE…".into()),
+        ["i386", kernel, guest, btf, object] => i386::i386(kernel, guest, btf.as_ref(), object.as_ref()),
+        _ => Err("machines i386 KERNEL GUEST BTF OBJECT | machines soak COUNT KERNELS | machines times KERNELS MORE…".into()),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,

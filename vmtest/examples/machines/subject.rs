@@ -60,16 +60,21 @@ impl Subject {
 
     /// The kernel's BTF, minimized for these objects.
     pub fn minimized(&self, objects: &[Object]) -> Result<Vec<u8>, Error> {
-        let objects = objects
-            .iter()
-            .map(|object| BpfObject::parse(object.name.clone(), &object.elf))
-            .collect::<Result<Vec<_>, _>>()?;
-        let objects: Vec<&BpfObject> = objects.iter().collect();
-        let wanted = Wanted::new(objects.iter().copied());
-        let (btf, candidates) = wanted.parse(&self.btf)?;
-        let target = Target::with_candidates(&btf, candidates, &[], &wanted)?;
-        Ok(minimize_target(&target, &objects, MinimizeOptions::default())?.bytes)
+        minimized(&self.btf, objects)
     }
+}
+
+/// A BTF, minimized for these objects.
+pub fn minimized(btf: &[u8], objects: &[Object]) -> Result<Vec<u8>, Error> {
+    let objects = objects
+        .iter()
+        .map(|object| BpfObject::parse(object.name.clone(), &object.elf))
+        .collect::<Result<Vec<_>, _>>()?;
+    let objects: Vec<&BpfObject> = objects.iter().collect();
+    let wanted = Wanted::new(objects.iter().copied());
+    let (btf, candidates) = wanted.parse(btf)?;
+    let target = Target::with_candidates(&btf, candidates, &[], &wanted)?;
+    Ok(minimize_target(&target, &objects, MinimizeOptions::default())?.bytes)
 }
 
 impl Object {
