@@ -48,7 +48,8 @@ pub fn sizes(shell: &Shell, arguments: &[String]) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The task that fails when a lookup takes more than a millisecond or 2 MB.
+/// The task that fails when a lookup takes more than a millisecond or 2 MB. Says what memory the layouts of so many kernels
+/// take as well.
 pub fn lookup(shell: &Shell, arguments: &[String]) -> Outcome {
     let [btf] = arguments else {
         return Err("which minimized BTF? e.g. one that btfpipe min-core-btf wrote".into());
