@@ -13,6 +13,13 @@ Copy it beside your program, name it under `runtime` in plugin.yaml, and write:
 
     btfpipe.serve(Mine(), name="mine", version="0.1.0")
 
+A plugin that does another step has a method of the step's name:
+
+    class Mine(btfpipe.Step):
+        def build(self, job, config):
+            job.reads([source, header])
+            return [("object", path)]
+
 The protocol is described in docs/plugins.md.
 """
 
@@ -21,10 +28,13 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import traceback
 
 PROTOCOL = 1
+STEPS = ("build", "transform", "package", "verify", "publish")
 
 
 class Failure(Exception):
@@ -71,14 +81,51 @@ class Source:
         raise NotImplementedError
 
 
+class Step:
+    """What a plugin overrides that is no source: `build`, `transform`, `package`, `verify` or `publish`, each with
+    a job and the configuration, and a list of outputs as its result: paths, or pairs of a name and a path."""
+
+    def validate(self, config):
+        """What is wrong with a configuration beyond its schema: a list of `problem(…)`."""
+        return []
+
+
 class Job:
     """One action: where it works, and who hears of it."""
 
     def __init__(self, run, out):
-        self.run, self._out = run, out
+        self.run, self._out, self._reads = run, out, None
         self.workdir, self.outdir, self.tmpdir = run["workdir"], run["outdir"], run["tmpdir"]
+        # `x86_64` or `arm64`, and DISTRO/VERSION/ARCH/RELEASE, where the action is about one.
+        self.arch, self.kernel = run.get("arch"), (run.get("kernel") or {}).get("id")
         # Seen again by later actions; only with `write: cache` in plugin.yaml.
         self.cachedir = run.get("cachedir") or self.tmpdir
+
+    def inputs(self, name=None):
+        """The paths of all inputs, or of those with this name, in the host's order."""
+        return [one["path"] for one in self.run.get("inputs", []) if name in (None, one["name"])]
+
+    def input(self, name):
+        """The path of the one input with this name."""
+        for path in self.inputs(name):
+            return path
+        raise Failure.user('no input "%s"' % name)
+
+    def reads(self, paths):
+        """Says what the output of `build` depends on; without it, that is all inputs."""
+        self._reads = sorted(set(map(os.path.abspath, paths)))
+
+    def call(self, *command, **options):
+        """Runs a program and gives what it wrote; one that fails is a failure with its last words."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        except OSError as error:
+            raise Failure.tool("%s: %s" % (command[0], error.strerror)) from error
+        if done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace").strip() or "no word"
+            raise Failure.tool("%s ended with %d: %s" % (command[0], done.returncode, said))
+        return done
 
     def progress(self, done, total=None, unit="", message=""):
         """Says how far the action is."""
@@ -146,7 +193,7 @@ def serve(source, name, version):
             if PROTOCOL not in message["protocols"]:
                 sys.exit("%s %s speaks protocol %d only" % (name, version, PROTOCOL))
             me = {"name": name, "version": version}
-            features = ["progress", "validate"]
+            features = ["progress", "validate", "worker"]
             _send(out, {"type": "hello", "protocol": PROTOCOL, "plugin": me, "features": features})
         elif type == "validate":
             problems = _problems(source, message.get("config"))
@@ -165,6 +212,9 @@ def _problems(source, config):
 
 def _result(source, job):
     try:
+        # A worker has been elsewhere before.
+        os.chdir(job.workdir)
+        os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = job.tmpdir
         return {"status": "ok", **_act(source, job, job.run["step"], job.run.get("config"))}
     except Failure as failure:
         fields = {"class": failure.kind, "message": failure.message, "help": failure.help}
@@ -176,6 +226,8 @@ def _result(source, job):
 
 
 def _act(source, job, step, config):
+    if isinstance(source, Step):
+        return _do(source, job, step, config)
     if step not in ("resolve", "fetch"):
         raise Failure.user('no step "%s"' % step, help='a source does "resolve" and "fetch"')
     problems = _problems(source, config) if step == "resolve" else []
@@ -187,6 +239,18 @@ def _act(source, job, step, config):
         raise Failure.user('no "kernel" to fetch', at="/kernel")
     paths = source.fetch(job, config["kernel"])
     return {"outputs": [{"name": os.path.basename(path), "path": path} for path in paths]}
+
+
+def _do(plugin, job, step, config):
+    act = getattr(plugin, step, None) if step in STEPS else None
+    if act is None:
+        known = [name for name in STEPS if hasattr(plugin, name)]
+        raise Failure.user('no step "%s"' % step, help="this plugin does %s" % ", ".join(known))
+    for found in _problems(plugin, config):
+        raise Failure.user(found["message"], help=found.get("help"), at=found["path"])
+    outputs = [one if isinstance(one, tuple) else (os.path.basename(one), one) for one in act(job, config)]
+    reads = {} if job._reads is None else {"reads": job._reads}
+    return {"outputs": [{"name": name, "path": path} for name, path in outputs], **reads}
 
 
 def _send(out, message):

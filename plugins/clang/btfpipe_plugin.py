@@ -1,0 +1,1 @@
+../sdk/python/btfpipe_plugin.py
