@@ -5,6 +5,7 @@ use std::path::Path;
 use kernels::Store;
 use kernels::source::Pattern;
 
+use crate::acting::cache_in;
 use crate::built_in::{AllSources, Kept};
 use crate::chronicle::Recorded;
 use crate::compiling::SystemClang;
@@ -26,7 +27,8 @@ use crate::works::Tools;
 pub fn check(options: &Options) -> Result<String, Error> {
     let project = Project::load(options)?;
     let events = Events::new(&Deaf);
-    let plugins = PluginSources { root: project.file.root(), cache: None, events };
+    let plugins =
+        PluginSources { root: project.file.root(), cache: None, events, stop: options.patience.stop.clone() };
     project.validate(&AllSources { plugins, kept: None })?;
     let kernels = project.locked_kernels();
     let (sources, files) = (project.file.kernels.len(), project.programs.len());
@@ -141,7 +143,8 @@ pub(crate) fn with_tools<T>(
     let events = Events::new(listener);
     let root = crate::file::root_of(&options.file);
     let store = options.open_store()?;
-    let plugins = PluginSources { root, cache: Some(store.root().join("plugins")), events };
+    let stop = options.patience.stop.clone();
+    let plugins = PluginSources { root, cache: Some(cache_in(store.root())), events, stop };
     let sources = AllSources { plugins, kept: Some(Kept::new(store, options.offline)) };
     work(Tools { sources: &sources, compiler: &SystemClang::default(), events })
 }

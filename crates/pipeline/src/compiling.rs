@@ -10,8 +10,13 @@ use crate::key::Key;
 
 /// What makes objects of sources. Called from several threads; errors are for people.
 pub trait Compiler: Sync {
-    /// What decides about the object besides the sources: the compiler and its settings.
-    fn identity(&self) -> Result<String, String>;
+    /// What decides about the objects of an architecture besides the sources: the compiler and its settings.
+    fn identity(&self, arch: Arch) -> Result<String, String>;
+
+    /// Whether it makes the same of the same, so that objects may be kept.
+    fn is_pure(&self) -> bool {
+        true
+    }
 
     /// Compiles a source for the kernels of an architecture.
     fn compile(&self, source: &Path, arch: Arch) -> Result<Object, String>;
@@ -30,7 +35,7 @@ pub struct Object {
 
 /// A function that compiles one file that includes no other.
 impl<F: Fn(&Path, Arch) -> Result<Vec<u8>, String> + Sync> Compiler for F {
-    fn identity(&self) -> Result<String, String> {
+    fn identity(&self, _: Arch) -> Result<String, String> {
         Ok("a function".to_owned())
     }
 
@@ -54,7 +59,7 @@ impl SystemClang {
 }
 
 impl Compiler for SystemClang {
-    fn identity(&self) -> Result<String, String> {
+    fn identity(&self, _: Arch) -> Result<String, String> {
         let clang = self.find()?;
         let program = Digest::of_file(clang.path()).map_err(|error| error.to_string())?.0;
         Ok(format!("{} {program}", clang.version()))

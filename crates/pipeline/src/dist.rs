@@ -15,7 +15,7 @@ use crate::outcome::Error;
 /// Where half-made things are; emptied when a run begins and ends.
 const PARTIAL: &str = ".partial";
 /// The file that makes the packages a release; it is there only when all it names are.
-const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 /// A vendor's signature over it; one of the release before says nothing of this one.
 const SIGNATURE: &str = "SHA256SUMS.minisig";
 const MANIFEST: &str = "manifest.json";
@@ -118,13 +118,57 @@ impl Dist {
     pub fn retract(&self, keep: &[String]) -> Result<(), Error> {
         let stale = self.packages().into_iter().filter(|name| !keep.contains(name));
         let told = [SUMS, SIGNATURE, MANIFEST, SBOM, PROVENANCE].map(str::to_owned);
-        for name in told.into_iter().chain(stale) {
+        let told: Vec<String> = told.into_iter().chain(stale).collect();
+        for name in self.attached(&told)?.into_iter().chain(told) {
             let path = self.folder.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(Error::Output { path, error });
                 }
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What publishers put beside files of the release, which is called after them.
+    fn attached(&self, told: &[String]) -> Result<Vec<String>, Error> {
+        let failed = |error| Error::Output { path: self.folder.clone(), error };
+        let packages = self.packages();
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
+            let belongs =
+                |file: &String| name.strip_prefix(file.as_str()).is_some_and(|end| end.starts_with('.'));
+            if told.iter().chain(&packages).any(belongs) && !told.contains(&name) && !packages.contains(&name)
+            {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds what a step made: beside the release, or as all that is in a folder.
+    pub fn add(&self, folder: Option<&str>, files: &[(String, Vec<u8>)]) -> Result<(), Error> {
+        let Some(name) = folder else {
+            return files.iter().try_for_each(|(file, bytes)| self.renew(file, bytes));
+        };
+        let path = self.folder.join(name);
+        let list = || -> io::Result<Vec<std::ffi::OsString>> {
+            fs::create_dir_all(&path)?;
+            fs::read_dir(&path)?.map(|entry| Ok(entry?.file_name())).collect()
+        };
+        let failed = |error| Error::Output { path: path.clone(), error };
+        let before = list().map_err(failed)?;
+        for (file, bytes) in files {
+            self.renew(&format!("{name}/{file}"), bytes)?;
+        }
+        for stale in
+            before.iter().filter(|stale| files.iter().all(|(file, _)| stale.as_os_str() != file.as_str()))
+        {
+            let stale = path.join(stale);
+            if stale.is_file() {
+                fs::remove_file(&stale).map_err(failed)?;
             }
         }
         Ok(())

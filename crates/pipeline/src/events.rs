@@ -16,10 +16,16 @@ pub enum Phase {
     Compile,
     /// Records relocations, minimizes, proves.
     Minimize,
+    /// Has a plugin make another BTF.
+    Transform,
     /// Writes a package.
     Package,
     /// Boots a kernel and compares.
     Verify,
+    /// Has a plugin look at the release.
+    Check,
+    /// Has a plugin bring the release to its users.
+    Publish,
 }
 
 impl Phase {
@@ -31,8 +37,11 @@ impl Phase {
             Phase::Extract => "extract",
             Phase::Compile => "compile",
             Phase::Minimize => "minimize",
+            Phase::Transform => "transform",
             Phase::Package => "package",
             Phase::Verify => "verify",
+            Phase::Check => "check",
+            Phase::Publish => "publish",
         }
     }
 }

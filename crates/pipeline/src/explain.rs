@@ -17,7 +17,7 @@ pub struct Question {
 }
 
 /// The steps that have keys.
-pub const STEPS: [&str; 3] = ["minimize", "package", "verify"];
+pub const STEPS: [&str; 6] = ["minimize", "transform", "package", "verify", "check", "publish"];
 
 impl Question {
     /// Reads `STEP[/SUBJECT]`.

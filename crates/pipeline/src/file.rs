@@ -1,5 +1,6 @@
 //! The pipeline file: what a vendor declares, read strictly.
 
+mod builders;
 mod given;
 mod include;
 mod inputs;
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use builders::ProgramBuilder;
 pub use given::{Environment, Given};
 pub use include::SHIPPED;
 pub use inputs::{Input, Inputs, Kind};
@@ -45,8 +47,10 @@ pub struct PipelineFile {
     pub variables: BTreeSet<String>,
     /// Where the kernels come from, at least one.
     pub kernels: Vec<KernelSource>,
-    /// Which programs, at least one.
+    /// Which programs; at least one, or a builder.
     pub programs: Vec<ProgramPattern>,
+    /// Programs that plugins make.
+    pub builders: Vec<ProgramBuilder>,
     /// Which packages, at least one.
     pub packages: Vec<Package>,
     /// What to do with them.
@@ -136,6 +140,12 @@ impl PipelineFile {
         root_of(&self.path)
     }
 
+    /// The plugins that make programs or do steps.
+    pub fn step_plugins(&self) -> impl Iterator<Item = &str> {
+        let builders = self.builders.iter().filter(|entry| entry.when).map(|entry| entry.uses.as_str());
+        builders.chain(self.steps.plugins.iter().map(|entry| entry.uses.as_str()))
+    }
+
     /// The entries under `kernels:` that count.
     pub fn sources(&self) -> impl Iterator<Item = &KernelSource> {
         self.kernels.iter().filter(|source| source.when)
@@ -223,7 +233,7 @@ impl Reader<'_> {
         let packages = packages::decode(
             &mut fields,
             name.as_deref().unwrap_or_default(),
-            &part.programs,
+            &part.sets(),
             &mut scope,
             &mut self.problems,
         );
@@ -237,7 +247,7 @@ impl Reader<'_> {
         let variables = scope.named;
         let profiles = self.known_profiles(scope.profiles.unwrap_or_default());
         let (_, steps) = part.steps?;
-        let Part { kernels, programs, .. } = part;
+        let Part { kernels, programs, builders, .. } = part;
         let (path, texts) = (self.path.to_owned(), Texts::new());
         let name = name?;
         Some(PipelineFile {
@@ -249,6 +259,7 @@ impl Reader<'_> {
             variables,
             kernels,
             programs,
+            builders,
             packages,
             steps,
         })
@@ -300,7 +311,7 @@ impl Reader<'_> {
     fn refuse_missing(&mut self, fields: &Fields<'_>, part: &Part) {
         let there = [
             ("kernels", !part.kernels.is_empty()),
-            ("programs", !part.programs.is_empty()),
+            ("programs", part.has_programs()),
             ("steps", part.steps.is_some()),
         ];
         for (key, there) in there {

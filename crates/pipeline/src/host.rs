@@ -17,6 +17,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod worker;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ use plugin::{
 use serde_json::{Map, Value};
 
 pub use error::PluginError;
+pub(crate) use inputs::input;
 pub(crate) use search::is_name;
 
 use confinement::Bounds;
@@ -186,6 +188,8 @@ pub struct Request<'a> {
     pub action: &'a str,
     /// The kernel that it is about.
     pub kernel: Option<KernelRef>,
+    /// The architecture that it is for.
+    pub arch: Option<&'a str>,
     /// Files to read.
     pub inputs: Vec<Input>,
     /// How many threads or processes to use.
@@ -207,6 +211,7 @@ impl<'a> Request<'a> {
             dirs,
             action: "",
             kernel: None,
+            arch: None,
             inputs: Vec::new(),
             jobs: 1,
             attempt: 1,
@@ -215,13 +220,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn message(&self, dirs: &Dirs, plugin: &Plugin) -> HostMessage {
+    fn message(&self, dirs: &Dirs, plugin: &Plugin, id: u64) -> HostMessage {
         HostMessage::Run(Box::new(Run {
-            id: ID,
+            id,
             action: self.action.to_owned(),
             step: self.step.to_owned(),
             config: self.config.clone(),
             kernel: self.kernel.clone(),
+            arch: self.arch.map(str::to_owned),
             inputs: self.inputs.clone(),
             workdir: dirs.workdir.clone(),
             outdir: dirs.outdir.clone(),
@@ -235,7 +241,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The only request of a process.
+/// The only request of a process, or its first.
 const ID: u64 = 1;
 
 /// What happens while a plugin runs. Texts are one line without control characters.
@@ -278,6 +284,8 @@ pub struct PluginResult {
     pub outputs: Vec<OutputFile>,
     /// The answer of a source to [`plugin::RESOLVE`].
     pub kernels: Vec<SourceKernel>,
+    /// What a builder says that its object depends on; absolute.
+    pub reads: Option<Vec<PathBuf>>,
     /// Numbers for reports.
     pub metrics: Map<String, Value>,
 }
@@ -293,6 +301,17 @@ pub struct OutputFile {
     pub digest: Digest,
     /// Bytes.
     pub size: u64,
+}
+
+impl OutputFile {
+    /// Its bytes, which must still be those that were hashed.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let bytes = std::fs::read(&self.path)?;
+        match Digest::of(&bytes) == self.digest {
+            true => Ok(bytes),
+            false => Err(io::Error::other(format!("{} changed after the plugin ended", self.path.display()))),
+        }
+    }
 }
 
 /// A failure as a terminal can show it.
@@ -337,6 +356,11 @@ impl Plugin {
         digest::of(self)
     }
 
+    /// The digest of the programs that it says it starts, as this machine has them: part of the key as well.
+    pub fn tools_digest(&self) -> Result<Digest, PluginError> {
+        digest::of_tools(self)
+    }
+
     /// The digests of all files of its folder, and of its program: what `plugins.lock` has of it.
     pub fn trust_digests(&self) -> Result<(Digest, Digest), PluginError> {
         digest::of_all(self)
@@ -365,15 +389,21 @@ impl Plugin {
         let cage = confinement::cage(self, &dirs, request.config, &request.inputs);
         let mut session = Session::start(self, &dirs, &cage, request.cancel, events)?;
         session.hello()?;
-        let answer = session.ask(&request.message(&dirs, self), ID, self.timeout)?;
-        if let Some(path) = inputs::find_changed(&dirs, &request.inputs) {
+        let answer = session.ask(&request.message(&dirs, self, ID), ID, self.timeout)?;
+        self.result(answer, &dirs, &request.inputs)
+    }
+
+    /// What the host itself sees of an answer.
+    fn result(&self, answer: Answer, dirs: &Dirs, inputs: &[Input]) -> Result<PluginResult, PluginError> {
+        if let Some(path) = inputs::find_changed(dirs, inputs) {
             return Err(PluginError::Input { plugin: self.name().to_owned(), path });
         }
         match answer {
             Answer::Result(Outcome::Error(failure)) => Err(PluginError::Failed(printable_failure(failure))),
             Answer::Result(Outcome::Ok(success)) => Ok(PluginResult {
-                outputs: outputs::check(&dirs, &success.outputs).map_err(|problem| self.output(problem))?,
+                outputs: outputs::check(dirs, &success.outputs).map_err(|problem| self.output(problem))?,
                 kernels: success.kernels,
+                reads: success.reads.map(|paths| paths.iter().map(|path| dirs.workdir.join(path)).collect()),
                 metrics: success.metrics,
             }),
             Answer::Invalid(_) => Err(self.broken("answers run with \"invalid\"")),

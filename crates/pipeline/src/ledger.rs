@@ -123,7 +123,14 @@ impl LastRun {
         if self.actions.iter().all(|entry| entry.end == End::Kept) {
             return "nothing had to be done".to_owned();
         }
-        let words = [("minimize", "minimized"), ("package", "packaged"), ("verify", "verified")];
+        let words = [
+            ("minimize", "minimized"),
+            ("transform", "transformed"),
+            ("package", "packaged"),
+            ("verify", "verified"),
+            ("check", "checked"),
+            ("publish", "published"),
+        ];
         let words = words.into_iter().filter(|(step, _)| self.count(step) > 0);
         words
             .map(|(step, word)| format!("{} of {} {word}", self.ran(step), self.count(step)))

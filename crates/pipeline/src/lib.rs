@@ -1,6 +1,8 @@
 //! YAML to plan to run: steps, events, plugin host, reports.
 #![forbid(unsafe_code)]
 
+mod acting;
+pub mod building;
 pub mod built_in;
 pub mod bundles;
 mod busy;
@@ -8,6 +10,7 @@ pub mod chronicle;
 pub mod clang;
 pub mod commands;
 pub mod compiling;
+mod concluding;
 pub mod conform;
 pub mod content;
 mod dist;
@@ -32,6 +35,7 @@ pub mod outcome;
 pub mod packaging;
 pub mod patience;
 pub mod plan;
+pub mod plugin_step;
 pub mod plugins;
 pub mod problem;
 pub mod profile;
@@ -54,6 +58,7 @@ pub mod summary;
 pub mod template;
 mod threads;
 pub mod tools;
+mod transforming;
 pub mod trust;
 pub mod verifier;
 pub mod verifying;

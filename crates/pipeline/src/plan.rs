@@ -92,6 +92,7 @@ pub fn plan(project: &Project, kernels: &Kernels, store: Option<&Store>, compile
     }
     making.packages();
     making.verifications();
+    making.conclusions();
     Plan { name: project.file.name.clone(), actions: making.finish() }
 }
 

@@ -1,14 +1,15 @@
 //! Source plugins as [`Sources`]: found by name, run by the host, their words turned into ours.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use plugin::{FETCH, KernelRef, Level, Provides, RESOLVE, SourceKernel};
+use plugin::{FETCH, KernelRef, Provides, RESOLVE, SourceKernel};
 use serde_json::{Value, json};
 
+use crate::acting::{known, source_error, tell};
 use crate::events::{Events, Task};
-use crate::host::{Dirs, Host, Plugin, PluginError, PluginEvent, Request};
+use crate::host::{Dirs, Host, Plugin, Request};
 use crate::sources::{SourceError, Sources};
+use crate::stop::Stop;
 
 /// The plugins of a repository, of `$BTFPIPE_PLUGIN_PATH` and of `PATH`.
 #[derive(Debug)]
@@ -19,10 +20,9 @@ pub struct PluginSources<'a> {
     pub cache: Option<PathBuf>,
     /// Who hears of what they say.
     pub events: Events<'a>,
+    /// Ends what they do.
+    pub stop: Stop,
 }
-
-/// Whether it was said what holds no plugin on this machine: once is enough.
-static TOLD: AtomicBool = AtomicBool::new(false);
 
 impl PluginSources<'_> {
     fn find(&self, name: &str) -> Result<Plugin, SourceError> {
@@ -45,27 +45,17 @@ impl PluginSources<'_> {
         task: &Task<'_>,
     ) -> Result<crate::host::PluginResult, SourceError> {
         let plugin = self.find(name)?;
-        plugin.run_request(&request, &mut |event| self.tell(name, event, task)).map_err(source_error)
-    }
-
-    fn tell(&self, name: &str, event: PluginEvent, task: &Task<'_>) {
-        match event {
-            PluginEvent::Progress { done, total, message, .. } => task.moved(done, total, message),
-            PluginEvent::Log { level: Level::Warn | Level::Error, message, .. }
-            | PluginEvent::Warning(message) => {
-                self.events.warn(format!("{name}: {message}"));
+        let request = Request { cancel: Some(self.stop.flag()), ..request };
+        let mut listen = |event| tell(name, event, self.events, task);
+        match &self.cache {
+            Some(cache) if plugin.is_worker() => {
+                let work = cache.with_file_name("tmp");
+                let (mut result, folder) =
+                    plugin.run_in_worker(&request, &work, &mut listen).map_err(source_error)?;
+                let moved = result.move_to(folder.path(), &request.dirs.workdir);
+                moved.map(|()| result).map_err(|error| failure(&error.to_string()))
             }
-            PluginEvent::Log { level: Level::Info, message, .. } => {
-                self.events.info(format!("{name}: {message}"))
-            }
-            PluginEvent::Uncaged(message) => {
-                if !TOLD.swap(true, Ordering::Relaxed) {
-                    self.events.warn(message);
-                }
-            }
-            PluginEvent::Started(_)
-            | PluginEvent::Log { level: Level::Debug, .. }
-            | PluginEvent::Stderr(_) => {}
+            _ => plugin.run_request(&request, &mut listen).map_err(source_error),
         }
     }
 
@@ -80,12 +70,7 @@ impl Sources for PluginSources<'_> {
     }
 
     fn known(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.root.join("plugins")).into_iter().flatten().flatten();
-        let plugins = entries.filter(|entry| entry.path().join("plugin.yaml").is_file());
-        let mut names: Vec<String> =
-            plugins.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
+        known(&self.root)
     }
 
     fn validate(&self, plugin: &str, with: &Value) -> Result<Vec<plugin::Problem>, SourceError> {
@@ -127,29 +112,13 @@ impl Sources for PluginSources<'_> {
             let is_it = |path: &Path| path.file_name().is_some_and(|name| name == package.file.as_str());
             match result.outputs.iter().find(|output| is_it(&output.path)) {
                 Some(output) => paths.push(output.path.clone()),
-                None => {
-                    return Err(SourceError {
-                        class: plugin::Class::Tool,
-                        message: format!("the plugin {plugin} brought no {}", package.file),
-                        help: None,
-                        at: None,
-                    });
-                }
+                None => return Err(failure(&format!("the plugin {plugin} brought no {}", package.file))),
             }
         }
         Ok(paths)
     }
 }
 
-fn source_error(error: PluginError) -> SourceError {
-    let class = error.class();
-    match error.failure() {
-        Some(failure) => SourceError {
-            class,
-            message: failure.message.clone(),
-            help: failure.help.clone(),
-            at: failure.at.as_ref().map(|at| at.path.clone()),
-        },
-        None => SourceError { class, message: error.to_string(), help: None, at: None },
-    }
+fn failure(message: &str) -> SourceError {
+    SourceError { class: plugin::Class::Tool, message: message.to_owned(), help: None, at: None }
 }

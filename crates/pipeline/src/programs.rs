@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kernels::{Arch, Digest, Store};
 use relo_core::BpfObject;
 
+use crate::building::Builder;
 use crate::compiling::{self, Compiler, Object};
 use crate::file::{PipelineFile, ProgramPattern};
 use crate::glob::Glob;
@@ -35,6 +36,8 @@ pub enum ProgramKind {
     Object,
     /// Anything else: an executable that carries skeletons, for its own architecture.
     Executable,
+    /// A source that a builder (by index) makes an object of, once for each architecture.
+    Built(usize),
 }
 
 impl ProgramFile {
@@ -80,16 +83,27 @@ pub struct Unusable {
     pub reason: String,
 }
 
-/// Finds the files of all patterns, sorted; a pattern without a file is an error of the pipeline.
-pub fn find(file: &PipelineFile) -> Result<Vec<ProgramFile>, Invalid> {
+/// Finds the files of all patterns and builders, sorted; a pattern without a file is an error of the pipeline.
+pub fn find(file: &PipelineFile) -> Result<(Vec<ProgramFile>, Vec<Builder>), Invalid> {
     let root = file.root();
-    let mut found: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+    let mut found: BTreeMap<(PathBuf, ProgramKind), BTreeSet<String>> = BTreeMap::new();
     for pattern in &file.programs {
         for path in matching(pattern, &root).map_err(|problem| file.invalid(problem))? {
-            found.entry(path).or_default().insert(pattern.set.clone());
+            let kind = kind_of(&path);
+            found.entry((path, kind)).or_default().insert(pattern.set.clone());
         }
     }
-    Ok(found.into_iter().map(|(path, sets)| ProgramFile { kind: kind_of(&path), path, sets }).collect())
+    let mut builders = Vec::new();
+    for entry in file.builders.iter().filter(|entry| entry.when) {
+        let (builder, sources) = Builder::find(file, entry)?;
+        for path in sources {
+            let kind = ProgramKind::Built(builders.len());
+            found.entry((path, kind)).or_default().insert(entry.set.clone());
+        }
+        builders.push(builder);
+    }
+    let file = |((path, kind), sets)| ProgramFile { path, kind, sets };
+    Ok((found.into_iter().map(file).collect(), builders))
 }
 
 fn matching(pattern: &ProgramPattern, root: &Path) -> Result<Vec<PathBuf>, Problem> {
@@ -140,6 +154,8 @@ pub struct Making<'a> {
     pub store: Option<&'a Store>,
     /// What compiles.
     pub compiler: &'a dyn Compiler,
+    /// The pipeline's builders, by the index that files have.
+    pub builders: &'a [&'a dyn Compiler],
     /// Hears of each file that is about to be compiled, and of warnings.
     pub told: &'a (dyn Fn(Told<'_>) + Sync),
 }
@@ -172,7 +188,11 @@ pub fn open(files: &[ProgramFile], arch: Arch, making: Making<'_>) -> Opened {
         let path = &file.path;
         let objects = match file.kind {
             ProgramKind::Source => {
-                making.object(path, arch, &mut opened.compiled).map(|elf| vec![(stem(path), elf)])
+                making.object(file, arch, &mut opened.compiled).map(|elf| vec![(stem(path), elf)])
+            }
+            ProgramKind::Built(_) => {
+                let name = stem(&path.with_extension("o"));
+                making.object(file, arch, &mut opened.compiled).map(|elf| vec![(name, elf)])
             }
             ProgramKind::Object => read(path).map(|elf| vec![(stem(path), elf)]),
             ProgramKind::Executable => read(path).and_then(|bytes| embedded(path, &bytes, arch)),
@@ -210,18 +230,34 @@ fn parse_all(found: Vec<(String, &ProgramFile, Vec<u8>)>, opened: &mut Opened) {
     opened.programs.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
-impl Making<'_> {
+impl<'a> Making<'a> {
+    /// What makes an object of a file.
+    fn compiler_of(&self, file: &ProgramFile) -> &'a dyn Compiler {
+        match file.kind {
+            ProgramKind::Built(index) => self.builders.get(index).copied().unwrap_or(self.compiler),
+            ProgramKind::Source | ProgramKind::Object | ProgramKind::Executable => self.compiler,
+        }
+    }
+
+    /// The object of a source as it was made before.
+    fn kept(&self, file: &ProgramFile, arch: Arch) -> Option<Object> {
+        let compiler = self.compiler_of(file);
+        let store = self.store.filter(|_| compiler.is_pure())?;
+        compiling::find(store, &file.path, arch, &compiler.identity(arch).ok()?)
+    }
+
     /// The object of a source: as it was compiled before, or compiled now.
-    fn object(&self, source: &Path, arch: Arch, compiled: &mut usize) -> Result<Vec<u8>, String> {
-        let identity = self.compiler.identity()?;
-        let before = self.store.and_then(|store| compiling::find(store, source, arch, &identity));
+    fn object(&self, file: &ProgramFile, arch: Arch, compiled: &mut usize) -> Result<Vec<u8>, String> {
+        let (source, compiler) = (&file.path, self.compiler_of(file));
+        let identity = compiler.identity(arch)?;
+        let before = self.kept(file, arch);
         let is_new = before.is_none();
         let object: Object = match before {
             Some(object) => object,
             None => {
                 (self.told)(Told::Compiles(source));
                 *compiled += 1;
-                self.compiler.compile(source, arch)?
+                compiler.compile(source, arch)?
             }
         };
         if !object.warnings.trim().is_empty() {
@@ -235,28 +271,23 @@ impl Making<'_> {
 }
 
 /// What a plan can say of the programs of an architecture: those that are there, and the sources that must be compiled.
-pub fn look(
-    files: &[ProgramFile],
-    arch: Arch,
-    store: Option<&Store>,
-    compiler: &dyn Compiler,
-) -> (Opened, Vec<PathBuf>) {
-    let missing = |file: &&ProgramFile| {
-        let find = |store| compiling::find(store, &file.path, arch, &compiler.identity().ok()?);
-        file.kind == ProgramKind::Source && store.and_then(find).is_none()
+pub fn look(files: &[ProgramFile], arch: Arch, making: Making<'_>) -> (Opened, Vec<PathBuf>) {
+    let missing = |file: &&ProgramFile| match file.kind {
+        ProgramKind::Source | ProgramKind::Built(_) => making.kept(file, arch).is_none(),
+        ProgramKind::Object | ProgramKind::Executable => false,
     };
     let missing: Vec<PathBuf> = files.iter().filter(missing).map(|file| file.path.clone()).collect();
     let there: Vec<ProgramFile> =
         files.iter().filter(|file| !missing.contains(&file.path)).cloned().collect();
-    (open(&there, arch, Making { store, compiler: &Kept(compiler), told: &|_| () }), missing)
+    (open(&there, arch, Making { compiler: &Kept(making.compiler), ..making }), missing)
 }
 
 /// A compiler that has an identity, and compiles nothing.
 struct Kept<'a>(&'a dyn Compiler);
 
 impl Compiler for Kept<'_> {
-    fn identity(&self) -> Result<String, String> {
-        self.0.identity()
+    fn identity(&self, arch: Arch) -> Result<String, String> {
+        self.0.identity(arch)
     }
 
     fn compile(&self, source: &Path, _: Arch) -> Result<Object, String> {
@@ -394,7 +425,11 @@ mod tests {
             put("e", &elf(183)),
         ];
         let compiler = |_: &Path, _: Arch| Err("clang: no".to_owned());
-        let opened = open(&files, Arch::X86_64, Making { store: None, compiler: &compiler, told: &|_| () });
+        let opened = open(
+            &files,
+            Arch::X86_64,
+            Making { store: None, compiler: &compiler, builders: &[], told: &|_| () },
+        );
         assert!(opened.programs.is_empty());
         let reasons: Vec<&str> = opened.unusable.iter().map(|(bad, _)| bad.reason.as_str()).collect();
         assert_eq!(reasons.len(), 4, "{reasons:?}");
@@ -413,7 +448,7 @@ mod tests {
         assert!(error.contains("p.yaml:4:12: `*.bpf.c`: no file matches"), "{error}");
         std::fs::write(folder.path().join("b.bpf.c"), "").unwrap();
         std::fs::write(folder.path().join("a.bpf.c"), "").unwrap();
-        let found = find(&file).unwrap();
+        let (found, _) = find(&file).unwrap();
         assert_eq!(found.len(), 2);
         assert!(found[0].path.ends_with("a.bpf.c") && found[0].kind == ProgramKind::Source);
     }

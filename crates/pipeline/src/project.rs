@@ -3,22 +3,26 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use kernels::source::Pattern;
 use kernels::{KernelId, Lock, Store, source};
 use plugin::{Class, SourceKernel};
 
+use crate::building::Builder;
 use crate::conform;
 use crate::events::{Events, Phase};
-use crate::file::{Given, KernelSource, PipelineFile};
+use crate::file::{Given, KernelSource, Package, PipelineFile};
 use crate::locking::{self, Chosen, Request};
 use crate::outcome::Error;
 use crate::patience::Patience;
+use crate::plugin_step::{Role, Step};
 use crate::problem::{At, Invalid, Problem, Problems, Text};
 use crate::programs::{self, ProgramFile};
 use crate::selection::Selection;
 use crate::sources::{SourceError, Sources};
 use crate::trust;
+use crate::yaml::Node;
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +94,10 @@ pub struct Project {
     pub dist: PathBuf,
     /// The programs' files.
     pub programs: Vec<ProgramFile>,
+    /// What makes some of them, by the index that they have.
+    pub builders: Vec<Arc<Builder>>,
+    /// What plugins do, in the file's order.
+    pub steps: Vec<Arc<Step>>,
     /// What the sources that count are asked, in the file's order, and where.
     pub requests: Vec<(Request, String)>,
     /// Which kernels to work on.
@@ -127,17 +135,30 @@ impl Project {
             return Err(Error::NoSource(options.file.clone()));
         }
         if options.locked_plugins {
-            let plugins = requests.iter().map(|(request, _)| request.plugin.as_str());
-            trust::verify(&root, plugins.filter(|name| !source::is_built_in(name)))?;
+            let sources = requests.iter().map(|(request, _)| request.plugin.as_str());
+            let sources = sources.filter(|name| !source::is_built_in(name));
+            trust::verify(&root, sources.chain(file.step_plugins()))?;
         }
-        let programs = programs::find(&file)?;
+        let (programs, builders) = programs::find(&file)?;
+        let builders = builders.into_iter().map(Arc::new).collect();
+        let mut steps = Vec::new();
+        for entry in &file.steps.plugins {
+            steps.push(Step::find(&file, entry, &steps)?);
+        }
+        let steps = steps.into_iter().map(Arc::new).collect();
         let mut dist = options.dist.clone().unwrap_or_else(|| plain(root.join("dist")));
         if !select.is_empty() {
             // A part is never taken for the release.
             dist.push("selected");
         }
         let given = options.given.clone();
-        Ok(Project { file, given, lock_path, lock, dist, programs, requests, select })
+        Ok(Project { file, given, lock_path, lock, dist, programs, builders, steps, requests, select })
+    }
+
+    /// What plugins make of the minimized BTF of a package.
+    pub fn transforms(&self, package: &Package) -> impl Iterator<Item = &Step> {
+        let is_one = |step: &&Arc<Step>| step.role == Role::Transform && step.is_for(&package.name);
+        self.steps.iter().filter(is_one).map(Arc::as_ref)
     }
 
     /// All requests of the file, also those whose `when:` doesn't hold now, and those of every profile alone.
@@ -291,7 +312,24 @@ impl Project {
                 }
             }
         }
+        self.validate_plugins(&mut problems)?;
         Ok(problems.into_result(&self.file.texts)?)
+    }
+
+    /// The same of the plugins that do steps; those that aren't there were told when the project was loaded.
+    fn validate_plugins(&self, problems: &mut Problems) -> Result<(), Error> {
+        let entries = self.file.builders.iter().filter(|entry| entry.when).zip(&self.builders);
+        let builders = entries.map(|(entry, builder)| (builder.actor(), entry.at, &entry.with));
+        let steps = self.file.steps.plugins.iter().zip(&self.steps);
+        let steps = steps.map(|(entry, step)| (&step.actor, entry.at, &entry.with));
+        for (actor, at, with) in builders.chain(steps) {
+            actor.check(with, problems).map_err(|error| Error::Source {
+                place: self.file.place(at),
+                plugin: actor.name().to_owned(),
+                error: Box::new(error),
+            })?;
+        }
+        Ok(())
     }
 
     /// A source's complaint, at the place in the file that it is about.
@@ -300,7 +338,8 @@ impl Project {
         let source = self.file.kernels.iter().find(|source| self::request(source) == *request);
         match (&error.at, source) {
             (Some(pointer), Some(source)) => {
-                let problem = located(source, pointer, &error.message, error.help.as_deref());
+                let help = error.help.as_deref();
+                let problem = located(&source.uses, &source.with, pointer, &error.message, help);
                 self.file.invalid(problem).into()
             }
             _ => Error::Source {
@@ -354,7 +393,7 @@ fn validate_one(
     }
     if problems.len() == before {
         for one in sources.validate(&source.uses, &source.with.to_json())? {
-            problems.add(located(source, &one.path, &one.message, one.help.as_deref()));
+            problems.add(located(&source.uses, &source.with, &one.path, &one.message, one.help.as_deref()));
         }
     }
     Ok(())
@@ -391,8 +430,8 @@ fn place(file: &PipelineFile, source: &KernelSource) -> String {
 }
 
 /// The problem at the place in `with:` that a JSON pointer names; a pointer to a key is shown at the key's value.
-fn located(source: &KernelSource, pointer: &str, message: &str, help: Option<&str>) -> Problem {
-    let problem = Problem::new(source.with.place(pointer), format!("{}: {message}", source.uses));
+pub(crate) fn located(uses: &str, with: &Node, pointer: &str, message: &str, help: Option<&str>) -> Problem {
+    let problem = Problem::new(with.place(pointer), format!("{uses}: {message}"));
     match help {
         Some(help) => problem.help(help),
         None => problem,

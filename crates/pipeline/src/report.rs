@@ -86,6 +86,11 @@ impl Report {
         self.code = self.code.max(code);
     }
 
+    /// How bad it is so far.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     /// A package was written.
     pub fn package(&mut self, package: &PackageEntry) {
         self.packages.push(PackageLine {

@@ -5,12 +5,14 @@ use std::sync::Mutex;
 
 use kernels::{Digest, Store};
 
+use crate::concluding::Concluding;
 use crate::dist::Dist;
 use crate::key::Key;
 use crate::ledger::{End, LastRun};
 use crate::machines::Machines;
 use crate::outcome::{Code, Error};
 use crate::packaging;
+use crate::plugin_step::Role;
 use crate::project::{Options, Project};
 use crate::publishing::Publishing;
 use crate::relock;
@@ -99,6 +101,11 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
             };
             machines.verify_all(&done, &packages, &options.patience.stop, &mut report)?;
         }
+        if !options.patience.stop.is_told() {
+            let (ledger, events) = (works.ledger(), tools.events);
+            let (project, store, dist, work) = (&project, &store, &dist, &work);
+            Concluding { project, options, store, ledger, dist, work, events, epoch }.all(&mut report)?;
+        }
     }
     for worked in &done {
         if let Err(failure) = &worked.result {
@@ -151,7 +158,10 @@ fn count(project: &Project, kernels: usize) -> u64 {
     let packages = project.file.packages.len() as u64;
     let each = 2 + packages * (u64::from(steps.minimize) + u64::from(steps.verify.is_some()));
     let files = steps.package.as_ref().map_or(0, |step| 1 + step.layouts.len() as u64);
-    kernels as u64 * each + packages * files + 1
+    let of_kernels = |package| project.transforms(package).count() as u64 * kernels as u64;
+    let transforms: u64 = project.file.packages.iter().map(of_kernels).sum();
+    let after = project.steps.iter().filter(|step| step.role != Role::Transform).count() as u64;
+    kernels as u64 * each + packages * files + transforms + after + 1
 }
 
 fn records(project: &Project, works: &Works<'_>, done: &[Worked]) -> BTreeMap<String, Digest> {

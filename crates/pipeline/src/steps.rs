@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::problem::{Problem, Problems};
+use plugin::Provides;
+
+use crate::problem::{At, Problem, Problems, is_close};
 use crate::version_aliases::VersionAliases;
 use crate::yaml::{Fields, Node, Value, shortened};
 
@@ -15,7 +17,37 @@ pub struct Steps {
     pub package: Option<Package>,
     /// Boot the kernels and compare.
     pub verify: Option<Verify>,
+    /// What plugins do in between, and afterwards.
+    pub plugins: Vec<PluginStep>,
 }
+
+/// A step that a plugin does.
+#[derive(Debug, Clone)]
+pub struct PluginStep {
+    /// Where the entry stands.
+    pub at: At,
+    /// Where the plugin's name stands.
+    pub uses_at: At,
+    /// The plugin's name.
+    pub uses: String,
+    /// What the plugin is told; a mapping.
+    pub with: Node,
+    /// Which of [`NAMES`] it stands behind.
+    pub place: usize,
+    /// What it is to do, of several things that the plugin can.
+    pub only: Option<Provides>,
+    /// The packages that it is for, with the place of each name; all if there is none.
+    pub packages: Vec<(At, String)>,
+}
+
+impl PartialEq for PluginStep {
+    fn eq(&self, other: &PluginStep) -> bool {
+        let of = |step: &PluginStep| (step.at, step.uses.clone(), step.with.to_json(), step.place, step.only);
+        of(self) == of(other) && self.packages == other.packages
+    }
+}
+
+impl Eq for PluginStep {}
 
 /// `package`: one tarball an architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +96,10 @@ impl Default for Verify {
 
 /// The names under `steps:`, in the only order that makes sense.
 pub const NAMES: [&str; 4] = ["record", "minimize", "package", "verify"];
+/// The place of `minimize`, which plugins stand behind.
+const MINIMIZE: usize = 1;
+/// The values of `as`.
+const ROLES: [Provides; 3] = [Provides::Transform, Provides::Verify, Provides::Publish];
 /// The layouts that `package` knows. The first is the bundle, which is always written.
 pub fn layouts() -> Vec<&'static str> {
     std::iter::once("bundle").chain(bundle::Layout::ALL.map(bundle::Layout::name)).collect()
@@ -85,18 +121,16 @@ impl Steps {
             );
         }
         for node in nodes {
+            if let Some(uses) = plugin_of(node).filter(|_| done.contains(&MINIMIZE)) {
+                let place = done.last().copied().unwrap_or_default();
+                steps.plugins.extend(PluginStep::decode(node, uses, place, problems));
+                continue;
+            }
             let Some((mut fields, uses, place)) = decode_name(node, problems) else {
                 is_whole = false;
                 continue;
             };
-            let counts = match fields.optional("when") {
-                None => true,
-                Some(Node { value: Value::Boolean(counts), .. }) => *counts,
-                Some(node) => {
-                    problems.add(node.wrong("`when`", "true or false"));
-                    true
-                }
-            };
+            let counts = decode_counts(&mut fields, problems);
             let mut settings = Steps::default();
             settings.decode_settings(place, fields.optional("with"), problems);
             fields.finish(problems);
@@ -115,6 +149,7 @@ impl Steps {
         self.minimize &= last >= 1;
         self.package = self.package.take().filter(|_| last >= 2);
         self.verify = self.verify.take().filter(|_| last >= 3);
+        self.plugins.retain(|step| step.place <= last);
     }
 
     fn add(&mut self, other: Steps) {
@@ -136,6 +171,50 @@ impl Steps {
             _ => {}
         }
         fields.finish(problems);
+    }
+}
+
+fn decode_counts(fields: &mut Fields, problems: &mut Problems) -> bool {
+    match fields.optional("when") {
+        None => true,
+        Some(Node { value: Value::Boolean(counts), .. }) => *counts,
+        Some(node) => {
+            problems.add(node.wrong("`when`", "true or false"));
+            true
+        }
+    }
+}
+
+/// The name in `uses`, where that can be a plugin's and is no slip for one of [`NAMES`].
+fn plugin_of(node: &Node) -> Option<&str> {
+    let Value::Map(entries) = &node.value else { return None };
+    let (_, uses) = entries.iter().find(|(key, _)| key.text == "uses")?;
+    let Value::Text(name) = &uses.value else { return None };
+    let is_ours = NAMES.iter().any(|known| known == name || is_close(name, known));
+    (!is_ours && crate::host::is_name(name)).then_some(name)
+}
+
+impl PluginStep {
+    fn decode(node: &Node, uses: &str, place: usize, problems: &mut Problems) -> Option<PluginStep> {
+        let mut fields = node.fields("a step", problems)?;
+        let uses_at = fields.required("uses", problems)?.at;
+        let counts = decode_counts(&mut fields, problems);
+        let with = fields.optional("with").cloned().unwrap_or(Node::empty(node.at));
+        if !matches!(with.value, Value::Map(_)) {
+            problems.add(with.wrong("`with`", "a mapping"));
+        }
+        let only = fields.optional("as").and_then(|node| {
+            one_of(node, "as", &ROLES.map(Provides::word), problems).map(|index| ROLES[index])
+        });
+        let mut packages = Vec::new();
+        if let Some(nodes) = fields.optional("packages").and_then(|node| node.list("`packages`", problems)) {
+            for node in nodes {
+                packages.extend(node.text("a package", problems).map(|name| (node.at, name.to_owned())));
+            }
+        }
+        fields.finish(problems);
+        let step = PluginStep { at: node.at, uses_at, uses: uses.to_owned(), with, place, only, packages };
+        counts.then_some(step)
     }
 }
 
@@ -253,7 +332,6 @@ fn number_and_unit(node: &Node) -> Option<(u32, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::At;
 
     fn text(text: &str) -> Node {
         Node::new(At::START, Value::Text(text.to_owned()))

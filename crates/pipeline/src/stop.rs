@@ -42,6 +42,11 @@ impl Stop {
         self.0.load(Ordering::SeqCst)
     }
 
+    /// The same for those who look at it themselves.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
     /// Waits this long, or until somebody says stop.
     pub fn wait(&self, time: Duration) {
         const LOOK: Duration = Duration::from_millis(50);

@@ -9,6 +9,8 @@ use std::sync::{Mutex, OnceLock};
 use kernels::{Arch, KernelId, Store};
 use plugin::SourceKernel;
 
+use crate::acting::{Stage, cache_in};
+use crate::building::{AtWork, LockedBtfs};
 use crate::compiling::Compiler;
 use crate::content::{self, Content, Known, NoContent, Supply};
 use crate::engine::{self, Minimized, ProgramSet};
@@ -22,6 +24,7 @@ use crate::programs::{self, Making, Opened, Told};
 use crate::project::{Kernels, Options, Project};
 use crate::sources::Sources;
 use crate::threads::{locked, through};
+use crate::transforming::Subject;
 use crate::verifier::Verifier;
 
 /// What running needs from outside.
@@ -160,7 +163,18 @@ impl<'a> Works<'a> {
             }
         };
         let store = Some(self.store).filter(|_| !self.options.rerun);
-        let making = Making { store, compiler: self.tools.compiler, told: &told };
+        let fetch = |chosen: &Chosen| self.content(&mut chosen.clone(), &[]).map_err(|error| error.message);
+        let btfs = LockedBtfs { project: self.project, store: Some(self.store), btfs: Some(&fetch) };
+        let cache = cache_in(self.store.root());
+        let stage = Stage { work: self.work, cache: &cache, events, patience: &self.options.patience };
+        let built: Vec<AtWork<'_>> = self
+            .project
+            .builders
+            .iter()
+            .map(|builder| AtWork { builder, btfs: &btfs, stage: Some((stage, &task)) })
+            .collect();
+        let builders: Vec<&dyn Compiler> = built.iter().map(|one| one as &dyn Compiler).collect();
+        let making = Making { store, compiler: self.tools.compiler, builders: &builders, told: &told };
         let opened = programs::open(&self.project.programs, arch, making);
         for (bad, _) in &opened.unusable {
             events.warn(format!("{} for {arch}: {}", bad.what, bad.reason));
@@ -227,6 +241,9 @@ impl<'a> Works<'a> {
             {
                 return Ok(None);
             }
+            let Some(made) = self.transformed_before(&chosen.id, package, set, &ready.known, made)? else {
+                return Ok(None);
+            };
             self.kept(&chosen.id, package, key);
             add_cells(&mut ready.cells, &cells);
             ready.made.push(Some(made));
@@ -280,7 +297,7 @@ impl<'a> Works<'a> {
                 add_cells(&mut ready.cells, &cells);
             }
             fresh.insert(&package.programs, made.clone());
-            ready.made.push(Some(made));
+            ready.made.push(Some(self.transform(&chosen.id, package, set, &ready.known, made)?));
         }
         Ok(())
     }
@@ -315,6 +332,59 @@ impl<'a> Works<'a> {
         made.map(|(made, _)| made)
     }
 
+    /// What plugins make of what was minimized, one step after the other.
+    fn transform(
+        &self,
+        id: &KernelId,
+        package: &Package,
+        set: &ProgramSet,
+        known: &Known,
+        mut made: Made,
+    ) -> Result<Made, Failure> {
+        let (subject, cache) = (Subject { id, known, set, store: self.store }, cache_in(self.store.root()));
+        for step in self.project.transforms(package) {
+            let key = subject.key(step, &made)?;
+            let name = format!("{} by {}", self.subject(id, package), step.name);
+            if let Some(found) = subject.find(step, &key).filter(|_| !self.options.rerun) {
+                self.tools.events.kept(Phase::Transform, &name, "in the store");
+                self.ledger.add(Phase::Transform.name(), name, key, End::Kept, None);
+                made = found;
+                continue;
+            }
+            let (events, patience) = (self.tools.events, &self.options.patience);
+            let stage = Stage { work: self.work, cache: &cache, events, patience };
+            let task = events.begin(Phase::Transform, name.as_str());
+            let bytes = made.btf.size;
+            let next = subject.make(step, &key, &made, stage, &task);
+            let next = task.finish(next, |next| format!("{bytes} -> {} bytes, proven", next.btf.size));
+            let reason = next.as_ref().err().map(|failure| failure.message.clone());
+            let end = if next.is_ok() { End::Done } else { End::Failed };
+            self.ledger.add(Phase::Transform.name(), name, key, end, reason);
+            made = next?;
+        }
+        Ok(made)
+    }
+
+    /// The same, where all of it was made before; None otherwise.
+    fn transformed_before(
+        &self,
+        id: &KernelId,
+        package: &Package,
+        set: &ProgramSet,
+        known: &Known,
+        made: Made,
+    ) -> Result<Option<Made>, Failure> {
+        let subject = Subject { id, known, set, store: self.store };
+        let mut last = made.clone();
+        for step in self.project.transforms(package) {
+            match subject.find(step, &subject.key(step, &last)?) {
+                Some(next) => last = next,
+                None => return Ok(None),
+            }
+        }
+        self.transform(id, package, set, known, made).map(Some)
+    }
+
     fn minimize(&self, known: &Known, set: &ProgramSet) -> Result<Minimized, Failure> {
         let btf = self.store.get(&known.btf.sha256)?;
         btf.ok_or_else(|| Failure::new("the store lost its BTF; run again"))
@@ -339,7 +409,9 @@ impl<'a> Works<'a> {
         let mut chosen = worked.chosen.clone();
         self.content(&mut chosen, &[])?;
         let set = self.set(package, id.arch()).ok_or_else(|| Failure::new("no programs"))?;
-        let made = self.make(&worked.chosen, &self.project.file.packages[package], set, known)?;
+        let one = &self.project.file.packages[package];
+        let made = self.make(&worked.chosen, one, set, known)?;
+        let made = self.transform(id, one, set, known, made)?;
         Ok(find(&made))
     }
 

@@ -32,6 +32,6 @@ pub use message::{
     PluginHello, PluginMessage, Problem, Progress, Run, RunResult, SourceKernel, SourcePackage, Success,
     Validate,
 };
-pub use message::{FETCH, Failure, MAX_LINE, PROTOCOL, RESOLVE};
+pub use message::{BUILD, FETCH, Failure, MAX_LINE, PACKAGE, PROTOCOL, PUBLISH, RESOLVE, TRANSFORM, VERIFY};
 pub use parent::die_with_parent;
 pub use serve::serve_source;

@@ -68,6 +68,8 @@ pub enum Provides {
     Source,
     /// Fetches.
     Fetch,
+    /// Makes a BPF object of a source.
+    Build,
     /// Records relocations.
     Record,
     /// Makes a BTF out of a BTF.
@@ -78,6 +80,22 @@ pub enum Provides {
     Verify,
     /// Brings a package to its users.
     Publish,
+}
+
+impl Provides {
+    /// The word of plugin.yaml.
+    pub fn word(self) -> &'static str {
+        match self {
+            Provides::Source => "source",
+            Provides::Fetch => "fetch",
+            Provides::Build => "build",
+            Provides::Record => "record",
+            Provides::Transform => "transform",
+            Provides::Package => "package",
+            Provides::Verify => "verify",
+            Provides::Publish => "publish",
+        }
+    }
 }
 
 /// What a plugin needs.

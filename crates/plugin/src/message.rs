@@ -18,6 +18,22 @@ pub const RESOLVE: &str = "resolve";
 /// The step that asks a source plugin for a kernel's packages: config is `{"kernel": SourceKernel}`.
 pub const FETCH: &str = "fetch";
 
+/// The step that makes a BPF object: the input `source`, and others that it may read; the output is one `object`.
+pub const BUILD: &str = "build";
+
+/// The step that makes another BTF of a kernel: the inputs are `btf`, the kernel's own, `minimized`, and each program as
+/// `object`; the output is one `btf`.
+pub const TRANSFORM: &str = "transform";
+
+/// The step that makes more files of a package: the inputs are `bundle` and `tar`, the same without compression.
+pub const PACKAGE: &str = "package";
+
+/// The step that looks at a release: the inputs are all of its files.
+pub const VERIFY: &str = "verify";
+
+/// The step that brings a release to its users: the inputs are all of its files; outputs go beside them.
+pub const PUBLISH: &str = "publish";
+
 /// From the host to the plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -114,6 +130,9 @@ pub struct Run {
     /// The kernel that the action is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<KernelRef>,
+    /// The architecture that the action is for: `x86_64` or `arm64`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
     /// Files to read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Input>,
@@ -263,6 +282,9 @@ pub struct Success {
     /// All files in the output folder, no more and no less.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Output>,
+    /// The answer to [`BUILD`]: every file that the object depends on; all inputs if it isn't said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<Vec<PathBuf>>,
     /// The answer to [`RESOLVE`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernels: Vec<SourceKernel>,

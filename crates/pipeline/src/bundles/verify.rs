@@ -397,7 +397,7 @@ pub(super) fn at_hand(bundle: &Bundle, paths: &[PathBuf]) -> Result<ProgramSet, 
     };
     debug_assert_eq!(packaging::arch(arch), bundle.index().arch);
     let files: Vec<ProgramFile> = paths.iter().map(|path| ProgramFile::at(path)).collect();
-    let making = Making { store: None, compiler: &SystemClang::default(), told: &|_| () };
+    let making = Making { store: None, compiler: &SystemClang::default(), builders: &[], told: &|_| () };
     let opened = programs::open(&files, arch, making);
     if let Some((bad, _)) = opened.unusable.first() {
         return Err(ToolError::engine(&bad.what, &bad.reason));

@@ -1,12 +1,12 @@
 //! Which packages: one, several by name, or a matrix of program sets and architectures.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kernels::{Arch, KernelId};
 
-use super::part::{decode_list, decode_when, sets};
+use super::decode_name;
+use super::part::{decode_list, decode_when};
 use super::scope::Scope;
-use super::{ProgramPattern, decode_name};
 use crate::problem::{At, Problem, Problems};
 use crate::selection::Selection;
 use crate::yaml::{Fields, Node, shortened};
@@ -41,11 +41,11 @@ const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::Arm64];
 pub(super) fn decode(
     fields: &mut Fields,
     name: &str,
-    programs: &[ProgramPattern],
+    sets: &BTreeMap<&str, At>,
     scope: &mut Scope<'_>,
     problems: &mut Problems,
 ) -> Vec<Package> {
-    let known: Vec<String> = sets(programs).into_keys().map(str::to_owned).collect();
+    let known: Vec<String> = sets.keys().map(|set| (*set).to_owned()).collect();
     let all = || Package {
         at: At::START,
         name: name.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::scope::Scope;
-use super::{KernelSource, ProgramPattern};
+use super::{KernelSource, ProgramBuilder, ProgramPattern, builders};
 use crate::problem::{At, Problem, Problems};
 use crate::steps::Steps;
 use crate::yaml::{Fields, Node, Value, shortened};
@@ -16,6 +16,7 @@ pub const DEFAULT_SET: &str = "default";
 pub(super) struct Part {
     pub kernels: Vec<KernelSource>,
     pub programs: Vec<ProgramPattern>,
+    pub builders: Vec<ProgramBuilder>,
     /// With their place.
     pub steps: Option<(At, Steps)>,
 }
@@ -31,7 +32,7 @@ impl Part {
             part.kernels = decode_list(&node, "kernels", problems, decode_source);
         }
         if let Some(node) = resolved("programs", problems) {
-            part.programs = decode_programs(&node, problems);
+            decode_programs(&node, &mut part, problems);
         }
         if let Some(node) = resolved("steps", problems) {
             part.steps = Steps::decode(&node, problems).map(|steps| (node.at, steps));
@@ -43,6 +44,7 @@ impl Part {
     pub fn add(&mut self, other: Part, problems: &mut Problems) {
         self.kernels.extend(other.kernels);
         self.programs.extend(other.programs);
+        self.builders.extend(other.builders);
         match (&self.steps, other.steps) {
             (Some(_), Some((at, _))) => {
                 let problem = Problem::new(at, "`steps` are there already, from a fragment");
@@ -85,7 +87,7 @@ fn decode_source(node: &Node, problems: &mut Problems) -> Option<KernelSource> {
 }
 
 /// A plugin's name is a folder's name: no way out of `plugins/`.
-fn decode_plugin_name(node: &Node, problems: &mut Problems) -> Option<String> {
+pub(super) fn decode_plugin_name(node: &Node, problems: &mut Problems) -> Option<String> {
     let name = node.text("`uses`", problems)?;
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if !name.is_empty() && name.chars().all(good) {
@@ -114,21 +116,18 @@ pub(super) fn decode_when(fields: &mut Fields, problems: &mut Problems) -> bool 
     }
 }
 
-/// A list of paths, or sets of them by name.
-fn decode_programs(node: &Node, problems: &mut Problems) -> Vec<ProgramPattern> {
+/// A list of paths and builders, or sets of them by name.
+fn decode_programs(node: &Node, part: &mut Part, problems: &mut Problems) {
     let Value::Map(sets) = &node.value else {
         if !matches!(node.value, Value::List(_)) {
-            problems.add(node.wrong("`programs`", "a list of paths, or a mapping of such lists by name"));
-            return Vec::new();
+            return problems
+                .add(node.wrong("`programs`", "a list of paths, or a mapping of such lists by name"));
         }
-        return decode_list(node, "programs", problems, |node, problems| {
-            decode_program(node, DEFAULT_SET, problems)
-        });
+        return decode_set(node, "programs", DEFAULT_SET, part, problems);
     };
     if sets.is_empty() {
         problems.add(node.problem("`programs` is empty"));
     }
-    let mut patterns = Vec::new();
     for (key, node) in sets {
         if !super::inputs::is_name(&key.text) {
             let problem =
@@ -136,16 +135,37 @@ fn decode_programs(node: &Node, problems: &mut Problems) -> Vec<ProgramPattern> 
             problems
                 .add(problem.help("a name has small letters, digits, `-` and `_`, and begins with a letter"));
         }
-        let decode = |node: &Node, problems: &mut Problems| decode_program(node, &key.text, problems);
-        patterns.extend(decode_list(node, &shortened(&key.text), problems, decode));
+        decode_set(node, &shortened(&key.text), &key.text, part, problems);
     }
-    patterns
+}
+
+fn decode_set(node: &Node, key: &str, set: &str, part: &mut Part, problems: &mut Problems) {
+    enum Entry {
+        Path(ProgramPattern),
+        Builder(ProgramBuilder),
+    }
+    let decode = |node: &Node, problems: &mut Problems| match &node.value {
+        Value::Map(_) => builders::decode(node, set, problems).map(Entry::Builder),
+        _ => decode_program(node, set, problems).map(Entry::Path),
+    };
+    for entry in decode_list(node, key, problems, decode) {
+        match entry {
+            Entry::Path(pattern) => part.programs.push(pattern),
+            Entry::Builder(builder) => part.builders.push(builder),
+        }
+    }
 }
 
 fn decode_program(node: &Node, set: &str, problems: &mut Problems) -> Option<ProgramPattern> {
+    let glob = decode_glob(node, problems)?.to_owned();
+    Some(ProgramPattern { at: node.at, set: set.to_owned(), glob })
+}
+
+/// A path that may have `*` in it.
+pub(super) fn decode_glob<'a>(node: &'a Node, problems: &mut Problems) -> Option<&'a str> {
     let glob = node.text("a program", problems)?;
     match crate::glob::Glob::new(glob) {
-        Ok(_) => Some(ProgramPattern { at: node.at, set: set.to_owned(), glob: glob.to_owned() }),
+        Ok(_) => Some(glob),
         Err(reason) => {
             problems.add(node.problem(format!("`{}`: {reason}", shortened(glob))));
             None
@@ -153,11 +173,21 @@ fn decode_program(node: &Node, set: &str, problems: &mut Problems) -> Option<Pro
     }
 }
 
-/// The sets of programs, with where each begins.
-pub(super) fn sets(programs: &[ProgramPattern]) -> BTreeMap<&str, At> {
-    let mut sets = BTreeMap::new();
-    for pattern in programs {
-        sets.entry(pattern.set.as_str()).or_insert(pattern.at);
+impl Part {
+    /// Whether there is any program.
+    pub fn has_programs(&self) -> bool {
+        !self.programs.is_empty() || !self.builders.is_empty()
     }
-    sets
+
+    /// The sets of programs, with where each begins.
+    pub fn sets(&self) -> BTreeMap<&str, At> {
+        let mut sets = BTreeMap::new();
+        let paths = self.programs.iter().map(|pattern| (pattern.set.as_str(), pattern.at));
+        let built = self.builders.iter().map(|builder| (builder.set.as_str(), builder.at));
+        for (set, at) in paths.chain(built) {
+            let first = sets.entry(set).or_insert(at);
+            *first = at.min(*first);
+        }
+        sets
+    }
 }

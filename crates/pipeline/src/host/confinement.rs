@@ -56,6 +56,7 @@ pub(super) fn cage(plugin: &Plugin, dirs: &Dirs, config: &Value, inputs: &[Input
     let declared = &plugin.manifest.capabilities;
     let mut read: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     read.extend(plugin.folder.clone());
+    read.extend(linked(plugin));
     read.extend(installation(&plugin.program));
     read.extend(path_folders());
     read.extend(
@@ -81,6 +82,13 @@ pub(super) fn cage(plugin: &Plugin, dirs: &Dirs, config: &Value, inputs: &[Input
         cpu: Some(plugin.timeout.saturating_mul(u32::try_from(cpus).unwrap_or(u32::MAX))),
     };
     Cage { read, write, network: declared.network, limits }
+}
+
+/// The runtime files that are links: what is hashed is what they lead to.
+fn linked(plugin: &Plugin) -> impl Iterator<Item = PathBuf> {
+    let paths =
+        plugin.folder.iter().flat_map(|folder| plugin.manifest.runtime.iter().map(|name| folder.join(name)));
+    paths.filter(|path| path.is_symlink()).filter_map(|path| path.canonicalize().ok())
 }
 
 /// Whether it writes to a folder that later actions see.
@@ -111,7 +119,7 @@ fn path_folders() -> Vec<PathBuf> {
     env::split_paths(&path).filter(|folder| folder.is_absolute() && !holds_home(folder)).collect()
 }
 
-fn find_on_path(name: &str) -> Option<PathBuf> {
+pub(super) fn find_on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
 }

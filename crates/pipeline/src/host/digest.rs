@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kernels::Digest;
 
+use super::confinement::find_on_path;
 use super::{Plugin, PluginError};
 use crate::glob::Glob;
 
@@ -25,6 +26,19 @@ pub(super) fn of(plugin: &Plugin) -> Result<Digest, PluginError> {
             let name = path.strip_prefix(folder).unwrap_or(&path).to_owned();
             add(name.as_os_str().as_bytes(), of_file(plugin, &path)?);
         }
+    }
+    Ok(Digest::of(&text))
+}
+
+/// By their names: where they lie must not matter, nor that one is missing which the plugin may do without.
+pub(super) fn of_tools(plugin: &Plugin) -> Result<Digest, PluginError> {
+    let mut text = b"btfpipe plugin tools\n".to_vec();
+    for name in &plugin.manifest.capabilities.exec {
+        let digest = match find_on_path(name) {
+            Some(path) => of_file(plugin, &path)?.to_string(),
+            None => "-".to_owned(),
+        };
+        text.extend_from_slice(format!("{digest} {name}\0").as_bytes());
     }
     Ok(Digest::of(&text))
 }

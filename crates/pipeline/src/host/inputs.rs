@@ -1,11 +1,18 @@
 //! The files that a plugin was given: they are the same afterwards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kernels::Digest;
 use plugin::Input;
 
 use super::Dirs;
+
+/// A file to read, as it is now.
+pub(crate) fn input(name: &str, path: &Path) -> Result<Input, kernels::Error> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (digest, size) = Digest::of_file(&path)?;
+    Ok(Input { name: name.to_owned(), path, digest: format!("sha256:{digest}"), size })
+}
 
 /// The first that is no longer what it was. Landlock lets nobody write to them, unless they lie in the work folder.
 pub(super) fn find_changed(dirs: &Dirs, inputs: &[Input]) -> Option<PathBuf> {

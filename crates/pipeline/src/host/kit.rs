@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use plugin::{
-    Class, FETCH, Hello, HostMessage, Identity, Outcome, PROTOCOL, PluginMessage, Provides, RESOLVE, Validate,
+    Class, Hello, HostMessage, Identity, KernelRef, Outcome, PROTOCOL, PluginMessage, Provides, RESOLVE,
+    Validate,
 };
 use rustix::process::Signal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::inputs::input;
 use super::session::{Answer, Session, Stop};
 use super::{Dirs, Host, ID, Plugin, PluginError, PluginEvent, Request, confinement};
 
@@ -118,9 +120,48 @@ struct Case {
     step: String,
     #[serde(default)]
     config: Value,
+    /// Files to read.
+    #[serde(default)]
+    inputs: Vec<CaseInput>,
+    #[serde(default)]
+    arch: Option<String>,
+    #[serde(default)]
+    kernel: Option<KernelRef>,
     /// `ok`, or the class of the error.
     #[serde(default = "ok")]
     status: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseInput {
+    name: String,
+    path: PathBuf,
+}
+
+impl Case {
+    fn of(step: &str) -> Case {
+        Case {
+            step: step.to_owned(),
+            config: json!(7),
+            inputs: Vec::new(),
+            arch: None,
+            kernel: None,
+            status: "user".to_owned(),
+        }
+    }
+
+    /// With the digests of the inputs as they are.
+    fn request<'a>(&'a self, dirs: &'a Dirs) -> Result<Request<'a>, String> {
+        let input = |one: &CaseInput| input(&one.name, &one.path).map_err(|error| error.to_string());
+        Ok(Request {
+            action: "a test",
+            kernel: self.kernel.clone(),
+            arch: self.arch.as_deref(),
+            inputs: self.inputs.iter().map(input).collect::<Result<_, _>>()?,
+            ..Request::new(&self.step, &self.config, dirs)
+        })
+    }
 }
 
 fn ok() -> String {
@@ -240,6 +281,10 @@ impl Kit<'_> {
             let text = "there are no tests/NAME.json with step and config".to_owned();
             checks.push(Check { name: "tests".to_owned(), verdict: Verdict::Skipped, text });
         }
+        if self.plugin.is_worker() {
+            let case = cases.first().map(|(_, case)| case.clone()).unwrap_or_else(|| Case::of(step));
+            checks.push(check("worker", self.worker(&case)));
+        }
         checks.extend(cases.iter().map(|(name, case)| check(&format!("tests/{name}"), self.case(case))));
     }
 
@@ -352,13 +397,42 @@ impl Kit<'_> {
         }
     }
 
+    /// Three actions in one process end alike.
+    fn worker(&self, case: &Case) -> Result<String, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let dirs = Dirs::below(folder.path(), None).make().map_err(|error| error.to_string())?;
+        let cage = confinement::cage(self.plugin, &dirs, &case.config, &case.request(&dirs)?.inputs);
+        let mut ignore = |_| ();
+        let session = Session::start(self.plugin, &dirs, &cage, None, &mut ignore);
+        let mut session = session.map_err(|error| error.to_string())?;
+        let hello = session.hello().map_err(|error| error.to_string())?;
+        if !hello.features.iter().any(|feature| feature == "worker") {
+            return Err("plugin.yaml says that it is a worker, and its hello has no such feature".to_owned());
+        }
+        let mut answers = Vec::new();
+        for id in ID..ID + 3 {
+            let own = Dirs::below(&folder.path().join(format!("action {id}")), None);
+            let own = own.make().map_err(|error| error.to_string())?;
+            let message = case.request(&own)?.message(&own, self.plugin, id);
+            match session.ask_more(&message, id, self.plugin.timeout).map_err(|error| error.to_string())? {
+                Answer::Result(outcome) => answers.push(in_words(&outcome)),
+                Answer::Invalid(_) => return Err("it answers run with \"invalid\"".to_owned()),
+            }
+        }
+        session.leave();
+        match answers.iter().all(|answer| *answer == answers[0]) {
+            true => Ok(format!("three actions in one process: {}", answers[0])),
+            false => Err(format!("the same action in one process ends as {}", answers.join(", then "))),
+        }
+    }
+
     /// A file of `tests`, twice.
     fn case(&self, case: &Case) -> Result<String, String> {
         let run = || -> Result<Vec<String>, String> {
             let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
             let dirs = Dirs::below(&folder.path().join("work ünï"), Some(&folder.path().join("cache")));
             let mut noise = None;
-            let result = self.plugin.run(&case.step, &case.config, &dirs, &mut |event| {
+            let result = self.plugin.run_request(&case.request(&dirs)?, &mut |event| {
                 if let PluginEvent::Warning(warning) = event {
                     noise.get_or_insert(warning);
                 }
@@ -393,12 +467,7 @@ impl Kit<'_> {
     fn step(&self) -> &'static str {
         match self.plugin.manifest.provides.first() {
             None | Some(Provides::Source) => RESOLVE,
-            Some(Provides::Fetch) => FETCH,
-            Some(Provides::Record) => "record",
-            Some(Provides::Transform) => "transform",
-            Some(Provides::Package) => "package",
-            Some(Provides::Verify) => "verify",
-            Some(Provides::Publish) => "publish",
+            Some(other) => other.word(),
         }
     }
 
@@ -406,7 +475,7 @@ impl Kit<'_> {
     fn begin(&self, session: &mut Session<'_>, dirs: &Dirs, asked: Question<'_>) -> Result<(), String> {
         session.hello().map_err(|error| error.to_string())?;
         let request = Request { action: "a test", ..Request::new(asked.step, asked.config, dirs) };
-        let message = request.message(dirs, self.plugin);
+        let message = request.message(dirs, self.plugin, ID);
         session.send(&message).map_err(|error| error.to_string())
     }
 

@@ -48,19 +48,24 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// The longest line of stderr; the rest is the next line.
 const LONGEST_STDERR: u64 = 4096;
 
-/// A running plugin.
-pub(super) struct Session<'a> {
-    plugin: &'a Plugin,
+/// A running plugin, with nobody who speaks with it.
+pub(super) struct Line {
     process: Process,
     watch: Watch,
     /// Dropped, it closes the plugin's stdin.
     to_plugin: Option<Sender<String>>,
     from_plugin: Receiver<Heard>,
-    cancel: Option<&'a AtomicBool>,
-    events: &'a mut dyn FnMut(PluginEvent),
     tail: Tail,
     /// What has been complained of.
     complained: Vec<&'static str>,
+}
+
+/// A conversation with a running plugin.
+pub(super) struct Session<'a> {
+    plugin: &'a Plugin,
+    line: Line,
+    cancel: Option<&'a AtomicBool>,
+    events: &'a mut dyn FnMut(PluginEvent),
 }
 
 impl<'a> Session<'a> {
@@ -91,17 +96,31 @@ impl<'a> Session<'a> {
         if let Some(stderr) = process.child.stderr.take() {
             thread::spawn(move || read_stderr(stderr, &heard));
         }
-        Ok(Session {
-            plugin,
+        let line = Line {
             watch: Watch::new(plugin, process.group(), dirs),
             process,
             to_plugin: Some(to_plugin),
             from_plugin,
-            cancel,
-            events,
             tail: Tail::default(),
             complained: Vec::new(),
-        })
+        };
+        Ok(Session::on(line, plugin, cancel, events))
+    }
+
+    /// Goes on with a plugin that runs already.
+    pub fn on(
+        line: Line,
+        plugin: &'a Plugin,
+        cancel: Option<&'a AtomicBool>,
+        events: &'a mut dyn FnMut(PluginEvent),
+    ) -> Session<'a> {
+        Session { plugin, line, cancel, events }
+    }
+
+    /// Lets the plugin run on. What it wrote so far is nobody's last words.
+    pub fn hang_on(mut self) -> Line {
+        self.line.tail = Tail::default();
+        self.line
     }
 
     /// Exchanges hellos.
@@ -132,7 +151,7 @@ impl<'a> Session<'a> {
                     plugin: self.plugin.name().to_owned(),
                     program: self.plugin.program.clone(),
                     within,
-                    tail: self.tail.clone(),
+                    tail: self.line.tail.clone(),
                 })
             }
             Err(stop) => Err(self.stop(stop, 0, within)),
@@ -144,7 +163,23 @@ impl<'a> Session<'a> {
         self.send(message)?;
         let answer = self.answer(id, within)?;
         self.leave();
-        match self.watch.measure() {
+        self.measured(answer, id, within)
+    }
+
+    /// The same of a plugin that runs on.
+    pub fn ask_more(
+        &mut self,
+        message: &HostMessage,
+        id: u64,
+        within: Duration,
+    ) -> Result<Answer, PluginError> {
+        self.send(message)?;
+        let answer = self.answer(id, within)?;
+        self.measured(answer, id, within)
+    }
+
+    fn measured(&mut self, answer: Answer, id: u64, within: Duration) -> Result<Answer, PluginError> {
+        match self.line.watch.measure() {
             Some(excess) => Err(self.stop(Stop::Excess(excess), id, within)),
             None => Ok(answer),
         }
@@ -184,11 +219,11 @@ impl<'a> Session<'a> {
     /// Says goodbye, and helps where the plugin doesn't go.
     pub fn leave(&mut self) {
         let _ = self.send(&HostMessage::Shutdown);
-        self.to_plugin = None;
+        self.line.to_plugin = None;
         let start = Instant::now();
         let limits = self.plugin.limits;
         let end = self.wait(start + limits.exit).or_else(|| {
-            self.process.signal(Signal::TERM);
+            self.line.process.signal(Signal::TERM);
             self.wait(start + limits.exit + limits.terminate)
         });
         self.kill();
@@ -205,14 +240,14 @@ impl<'a> Session<'a> {
             if self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Err(Stop::Cancelled);
             }
-            if let Some(excess) = self.watch.look() {
+            if let Some(excess) = self.line.watch.look() {
                 return Err(Stop::Excess(excess));
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Stop::Deadline);
             }
-            match self.from_plugin.recv_timeout(left.min(GLANCE)) {
+            match self.line.from_plugin.recv_timeout(left.min(GLANCE)) {
                 Ok(Heard::Line(line)) => {
                     if let Some(message) = self.parse(&line) {
                         return Ok(message);
@@ -246,14 +281,14 @@ impl<'a> Session<'a> {
 
     /// One warning of each kind.
     fn complain(&mut self, kind: &'static str, problem: String) {
-        if !self.complained.contains(&kind) {
-            self.complained.push(kind);
+        if !self.line.complained.contains(&kind) {
+            self.line.complained.push(kind);
             (self.events)(PluginEvent::Warning(format!("plugin {} {problem}", self.plugin.name())));
         }
     }
 
     fn note_stderr(&mut self, line: String) {
-        self.tail.add(line.clone());
+        self.line.tail.add(line.clone());
         (self.events)(PluginEvent::Stderr(line));
     }
 
@@ -264,7 +299,7 @@ impl<'a> Session<'a> {
 
     /// Sends a line, which ends with a newline, whatever it says.
     pub fn say(&self, line: String) {
-        if let Some(to_plugin) = &self.to_plugin {
+        if let Some(to_plugin) = &self.line.to_plugin {
             // An error means that the plugin doesn't read any more; what it says tells more.
             let _ = to_plugin.send(line);
         }
@@ -272,11 +307,11 @@ impl<'a> Session<'a> {
 
     /// Closes the plugin's stdin.
     pub fn hang_up(&mut self) {
-        self.to_plugin = None;
+        self.line.to_plugin = None;
     }
 
     pub fn signal(&self, signal: Signal) {
-        self.process.signal(signal);
+        self.line.process.signal(signal);
     }
 
     /// Ends the process in the way that the reason asks for.
@@ -285,7 +320,7 @@ impl<'a> Session<'a> {
         match stop {
             Stop::Deadline => {
                 self.give_up(id);
-                PluginError::Deadline { plugin, within, tail: self.tail.clone() }
+                PluginError::Deadline { plugin, within, tail: self.line.tail.clone() }
             }
             Stop::Cancelled => {
                 self.give_up(id);
@@ -293,7 +328,7 @@ impl<'a> Session<'a> {
             }
             Stop::Excess(excess) => {
                 self.kill();
-                PluginError::Excess { plugin, excess, tail: self.tail.clone() }
+                PluginError::Excess { plugin, excess, tail: self.line.tail.clone() }
             }
             Stop::TooLong => self.broken(format!("writes a line of more than {MAX_LINE} bytes")),
             Stop::Closed => {
@@ -304,7 +339,7 @@ impl<'a> Session<'a> {
                     plugin,
                     program: self.plugin.program.clone(),
                     how,
-                    tail: self.tail.clone(),
+                    tail: self.line.tail.clone(),
                 }
             }
         }
@@ -312,17 +347,17 @@ impl<'a> Session<'a> {
 
     fn broken(&mut self, problem: String) -> PluginError {
         self.kill();
-        PluginError::Protocol { plugin: self.plugin.name().to_owned(), problem, tail: self.tail.clone() }
+        PluginError::Protocol { plugin: self.plugin.name().to_owned(), problem, tail: self.line.tail.clone() }
     }
 
     /// First asks, then insists.
     fn give_up(&mut self, id: u64) {
         let _ = self.send(&HostMessage::Cancel { id });
-        self.to_plugin = None;
+        self.line.to_plugin = None;
         let start = Instant::now();
         let limits = self.plugin.limits;
         if self.wait(start + limits.terminate).is_none() {
-            self.process.signal(Signal::TERM);
+            self.line.process.signal(Signal::TERM);
             self.wait(start + limits.kill);
         }
         self.kill();
@@ -331,16 +366,16 @@ impl<'a> Session<'a> {
     /// Waits for the end, with open ears: who can't write can't end.
     pub fn wait(&mut self, until: Instant) -> Option<End> {
         loop {
-            if let Some(end) = self.process.find_end() {
+            if let Some(end) = self.line.process.find_end() {
                 return Some(end);
             }
-            if self.watch.look().is_some() {
-                self.process.signal(Signal::KILL);
+            if self.line.watch.look().is_some() {
+                self.line.process.signal(Signal::KILL);
             }
             if Instant::now() >= until {
                 return None;
             }
-            match self.from_plugin.recv_timeout(Duration::from_millis(5)) {
+            match self.line.from_plugin.recv_timeout(Duration::from_millis(5)) {
                 Ok(Heard::Stderr(line)) => self.note_stderr(line),
                 Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(Duration::from_millis(5)),
@@ -350,9 +385,11 @@ impl<'a> Session<'a> {
 
     /// Kills what is left of the process group, and hears the last words.
     fn kill(&mut self) {
-        self.process.signal(Signal::KILL);
+        self.line.process.signal(Signal::KILL);
         let until = Instant::now() + Duration::from_millis(500);
-        while let Ok(heard) = self.from_plugin.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        while let Ok(heard) =
+            self.line.from_plugin.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
             if let Heard::Stderr(line) = heard {
                 self.note_stderr(line);
             }

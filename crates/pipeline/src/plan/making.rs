@@ -7,7 +7,9 @@ use kernels::{Arch, KernelId, Store};
 use serde::de::DeserializeOwned;
 
 use super::{Action, Runs, action};
+use crate::building::{AtWork, LockedBtfs};
 use crate::compiling::Compiler;
+use crate::concluding;
 use crate::content::{self, Held, Known};
 use crate::dist::Shipped;
 use crate::engine::ProgramSet;
@@ -18,9 +20,11 @@ use crate::ledger::LastRun;
 use crate::locking::{Chosen, Why};
 use crate::made::{self, Made};
 use crate::packaging::{self, Packed, Settings};
+use crate::plugin_step::Role;
 use crate::programs;
 use crate::project::Project;
 use crate::steps;
+use crate::transforming::Subject;
 use crate::verifier::Verifier;
 use crate::verifying;
 use crate::works::{set_of, subject};
@@ -80,7 +84,16 @@ impl<'a> Making<'a> {
     }
 
     pub fn compile(&mut self, arch: Arch, compiler: &dyn Compiler) {
-        let (opened, missing) = programs::look(&self.project.programs, arch, self.store, compiler);
+        let btfs = LockedBtfs { project: self.project, store: self.store, btfs: None };
+        let built: Vec<AtWork<'_>> = self
+            .project
+            .builders
+            .iter()
+            .map(|builder| AtWork { builder, btfs: &btfs, stage: None })
+            .collect();
+        let builders: Vec<&dyn Compiler> = built.iter().map(|one| one as &dyn Compiler).collect();
+        let making = programs::Making { store: self.store, compiler, builders: &builders, told: &|_| () };
+        let (opened, missing) = programs::look(&self.project.programs, arch, making);
         let names: Vec<String> = missing.iter().map(|path| path.display().to_string()).collect();
         let (runs, reason) = match names.len() {
             0 => (Runs::No, format!("{} objects of the same files as before", opened.programs.len())),
@@ -146,7 +159,71 @@ impl<'a> Making<'a> {
         let inputs = vec![format!("{} BTF", chosen.id), format!("programs for {}", chosen.id.arch())];
         let needs = vec![*compile, extract];
         let minimize = Action { inputs, needs, key, ..action(Phase::Minimize, name, runs, reason) };
-        (self.add(minimize), made)
+        let minimize = self.add(minimize);
+        self.transforms(chosen, known, package, minimize, made)
+    }
+
+    /// What plugins make of it, each of what the one before made; the last counts.
+    fn transforms(
+        &mut self,
+        chosen: &Chosen,
+        known: Option<&Known>,
+        package: usize,
+        mut last: usize,
+        mut made: Option<Made>,
+    ) -> (usize, Option<Made>) {
+        let (project, one) = (self.project, self.package(package));
+        for step in project.transforms(one) {
+            let name = format!("{} by {}", subject(&project.file.packages, &chosen.id, one), step.name);
+            let set = &self.arches[&chosen.id.arch()].sets[package];
+            let of =
+                self.store.zip(known).map(|(store, known)| Subject { id: &chosen.id, known, set, store });
+            let key = of.zip(made.as_ref()).and_then(|(of, made)| of.key(step, made).ok());
+            made = of.zip(key.as_ref()).and_then(|(of, key)| of.find(step, key));
+            let (runs, reason) = match (&key, &made) {
+                (Some(_), Some(_)) => (Runs::No, "in the store".to_owned()),
+                (Some(key), None) => (Runs::Yes, self.last.why("transform", &name, key)),
+                (None, _) => (self.actions[last].runs, "its minimized BTF isn't known yet".to_owned()),
+            };
+            let (inputs, needs) = (vec![self.actions[last].subject.clone()], vec![last]);
+            let action = Action { inputs, needs, key, ..action(Phase::Transform, name, runs, reason) };
+            last = self.add(action);
+        }
+        (last, made)
+    }
+
+    /// What plugins do with the release.
+    pub fn conclusions(&mut self) {
+        let project = self.project;
+        let packages: Vec<usize> = self.packages.values().copied().collect();
+        let is_new = packages.iter().map(|index| self.actions[*index].runs).max().unwrap_or(Runs::Yes);
+        let epoch = packaging::source_date_epoch(std::env::var_os("SOURCE_DATE_EPOCH")).unwrap_or_default();
+        let (mut before, mut more) = (None, concluding::Released::new());
+        for step in project.steps.iter().filter(|step| step.role != Role::Transform) {
+            let phase = concluding::phase(step.role);
+            let files =
+                concluding::released(&project.dist).filter(|_| is_new == Runs::No && before.is_none());
+            let files = files.map(|files| files.into_iter().chain(more.clone()).collect());
+            let key = files.and_then(|files| concluding::key(step, &files, epoch).ok());
+            let found = self.store.zip(key.as_ref());
+            let found = found.and_then(|(store, key)| concluding::find(step, key, store, &project.dist));
+            let (runs, reason) = match (&key, &found) {
+                (Some(_), Some(_)) => (Runs::No, "the release is the same".to_owned()),
+                (Some(key), None) => (Runs::Yes, self.last.why(phase.name(), &step.name, key)),
+                (None, _) if before.is_some() => {
+                    (Runs::Perhaps, "if the steps before make something else".to_owned())
+                }
+                (None, _) => (is_new, "its release is made first".to_owned()),
+            };
+            let inputs = packages.iter().map(|index| self.actions[*index].subject.clone()).collect();
+            let needs = packages.iter().copied().chain(before).collect();
+            let made = self.add(Action { inputs, needs, key, ..action(phase, &*step.name, runs, reason) });
+            // What it leaves is read by those behind it.
+            match found {
+                Some(left) => more.extend(left.into_iter().map(concluding::Left::named)),
+                None => before = Some(made),
+            }
+        }
     }
 
     fn verifier(&self) -> Option<Verifier<'a>> {

@@ -1,5 +1,7 @@
 //! Whole runs of a pipeline: what is locked, kept, replaced and refused, and what failures cost.
 
+mod builders;
+mod conclusions;
 mod fixture;
 mod interrupted;
 mod keys;
@@ -8,7 +10,9 @@ mod layouts;
 mod nights;
 mod packages;
 mod plans;
+mod plugins;
 mod thousand;
+mod transforms;
 
 use bundle::{Bundle, KernelKey};
 use fixture::{ARM, NEW, OLD, SID, World, deb, kernel_btf, pipeline, program};

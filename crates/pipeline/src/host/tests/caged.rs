@@ -7,7 +7,7 @@ use ::cage::Level;
 use super::*;
 
 /// Whether this machine's kernel holds files, which is what the test is about. No package brings another kernel.
-fn holds_files() -> bool {
+pub(super) fn holds_files() -> bool {
     let holds = Level::of_this_machine().landlock > 0;
     if !holds {
         eprintln!("skipped: this kernel has no Landlock");
