@@ -12,6 +12,7 @@ mod i386;
 mod instructions;
 mod machines;
 mod packages;
+mod plugins;
 mod real;
 mod run;
 mod sizes;
@@ -141,6 +142,12 @@ const TASKS: &[Task] = &[
         arguments: "[RELEASE]",
         about: "BTF of a Debian kernel's debug package (280 MB): every decision must equal that on the kernel's own",
         run: sources::dwarf,
+    },
+    Task {
+        name: "plugins",
+        arguments: "[--program PATH] [COUNT] [BTF…]",
+        about: "measure what it costs that source and builder are plugins, over 1,000 made kernels; above 5 % fails",
+        run: plugins::plugins,
     },
     Task {
         name: "packages",
