@@ -37,7 +37,15 @@ pub fn soak(count: &str, kernels: &Path) -> Result<bool, Error> {
         if !left.is_empty() {
             tally.wrong.push(format!("a process stayed behind: {left:?}"));
         }
-        eprintln!("{:4} {} {:.1} s", number + 1, subject.name, report.seconds);
+        // A soak that somebody ends early has said something, too.
+        let (wrong, flakes) = (tally.wrong.len(), tally.flakes.values().sum::<usize>());
+        eprintln!(
+            "{:4} {} {:.1} s; so far {} verdicts, {wrong} wrong, {flakes} flakes",
+            number + 1,
+            subject.name,
+            report.seconds,
+            tally.verdicts
+        );
     }
     println!("{}", table(&tallies, count, start.elapsed().as_secs()));
     Ok(tallies.values().all(|tally| tally.wrong.is_empty() && tally.no_verdict == 0))
