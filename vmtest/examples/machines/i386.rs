@@ -10,8 +10,8 @@ use crate::{Error, mutate};
 
 /// Debian 12's.
 const LIBBPF: (u32, u32) = (1, 1);
-/// Where the program reads the signal.
-const MOVED: &str = "trace_event_raw_signal_generate";
+/// Where the program reads who sent the signal: it loads and attaches all the same.
+const MOVED: &str = "task_struct";
 
 /// Boots the kernel once. With the BTF the program must load, attach and report the signal that the guest sends; with the
 /// same BTF and one struct's members moved it must not.
