@@ -17,7 +17,7 @@ pub fn judge(check: &Check, answer: &Answer) -> ObjectVerdict {
     let end = &answer.end;
     let programs: Vec<ProgramVerdict> =
         answer.programs.iter().map(|program| judge_program(check, program, end)).collect();
-    let whole = judge_object(end);
+    let whole = judge_object(end, programs.is_empty());
     let verdict =
         programs.iter().map(|program| program.verdict).chain(whole).max().unwrap_or(Verdict::Identical);
     ObjectVerdict {
@@ -166,14 +166,18 @@ fn failed(load: &Load, pass: &Pass) -> Option<String> {
     }
 }
 
-/// A verdict on the object itself, when there is no program to carry it.
-fn judge_object(end: &End) -> Option<Verdict> {
+/// A verdict on the object itself; where it is `alone`, no program carries one.
+fn judge_object(end: &End, alone: bool) -> Option<Verdict> {
     let fails = |pass: &Pass| !matches!(pass.end, PassEnd::Ok | PassEnd::NotRun | PassEnd::NeedsKernelBtf);
     match (find_crash(end), fails(&end.full), fails(&end.visible)) {
         (Some(_), _, _) => Some(Verdict::Crash),
         (None, true, _) => Some(Verdict::LoadFailBoth),
         (None, false, true) => Some(Verdict::LoadFailMinOnly),
-        (None, false, false) => None,
+        (None, false, false) if alone && fails(&end.hidden) => Some(Verdict::LoadFailMinOnly),
+        (None, false, false) => {
+            let ran = named(end).iter().any(|(_, pass)| pass.end != PassEnd::NotRun);
+            (alone && !ran).then_some(Verdict::Skipped)
+        }
     }
 }
 
@@ -329,6 +333,28 @@ mod tests {
         let ends = [PassEnd::NotRun, PassEnd::Ok, PassEnd::Ok];
         check(alone(), ends, Verdict::Skipped);
         check(Program { visible: fails(), hidden: fails(), ..alone() }, ends, Verdict::LoadFailMinOnly);
+    }
+
+    #[test]
+    fn no_program_was_reported() {
+        let check = |ends: [PassEnd; 3], expect: Verdict| {
+            let [full, visible, hidden] = ends.map(pass);
+            let check = Check {
+                object: "o".into(),
+                elf: vec![],
+                btf: vec![],
+                label: "l".into(),
+                type_id_insns: vec![],
+            };
+            let answer = Answer { programs: vec![], end: End { check: 0, full, visible, hidden } };
+            assert_eq!(judge(&check, &answer).verdict, expect, "{ends:?}");
+        };
+        let refused = PassEnd::NotLoaded { errno: -22 };
+        check(OK, Verdict::Identical);
+        check([PassEnd::NotRun, PassEnd::NotRun, refused], Verdict::LoadFailMinOnly);
+        check([PassEnd::Ok, PassEnd::Ok, refused], Verdict::LoadFailMinOnly);
+        check([PassEnd::Ok, PassEnd::Ok, PassEnd::NeedsKernelBtf], Verdict::Identical);
+        check([PassEnd::NotRun; 3], Verdict::Skipped);
     }
 
     #[test]
