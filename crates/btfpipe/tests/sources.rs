@@ -136,6 +136,39 @@ fn a_release_is_built_twice() {
     assert!(!world.path("dist").exists(), "the release itself is left alone");
 }
 
+/// Signed by the plugin minisign, checked by btfpipe itself.
+#[test]
+fn a_release_is_signed() {
+    let missing =
+        ["minisign", "python3"].into_iter().find(|tool| Command::new(tool).arg("-v").output().is_err());
+    if let Some(missing) = missing {
+        assert!(std::env::var_os("BTFPIPE_NO_SKIPS").is_none(), "{missing} is not installed");
+        return eprintln!("skipped: {missing} is not installed");
+    }
+    let plugins = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    let world = world(ARCHIVE);
+    let mut made = Command::new("minisign");
+    made.args(["-G", "-W", "-p", "release.pub", "-s", "release.key"]).current_dir(world.path(""));
+    assert!(made.output().unwrap().status.success());
+    let mut text = std::fs::read_to_string(world.path("p.yaml")).unwrap();
+    text.push_str(&format!(
+        "  - uses: minisign\n    with: {{ secret_key: '{}' }}\n",
+        world.path("release.key").display()
+    ));
+    world.put("p.yaml", text.as_bytes());
+    let mut run = Command::new(env!("CARGO_BIN_EXE_btfpipe"));
+    run.args(["run", "p.yaml", "--store", "store"]).env("BTFPIPE_PLUGIN_PATH", plugins);
+    let run = run.current_dir(world.path("")).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let told = world.check("bundle verify dist --key release.pub --program pid.bpf.o", 0, "");
+    assert!(told.contains("good       SHA256SUMS.minisig: signed by the key"), "{told}");
+    // What is signed is the release: with another byte in it nothing is good any more.
+    let mut sums = std::fs::read(world.path("dist/SHA256SUMS")).unwrap();
+    sums.push(b'\n');
+    world.put("dist/SHA256SUMS", &sums);
+    assert!(world.check("bundle verify dist --key release.pub", 3, "").contains("not by this key"));
+}
+
 /// A host whose kernel is the archive's, and one that only has its name.
 #[test]
 fn the_host_is_compared_with_the_archive() {
