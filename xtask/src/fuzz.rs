@@ -39,7 +39,7 @@ pub fn fuzz(shell: &Shell, arguments: &[String]) -> Outcome {
 
 /// A short run of every target: what worked yesterday still does.
 pub fn smoke(shell: &Shell, btf: &Path) -> Result<(), Error> {
-    run(shell, btf, 15, TARGETS.into_iter())
+    run(shell, btf, 10, TARGETS.into_iter())
 }
 
 fn run(
