@@ -161,9 +161,12 @@ impl Actor {
             at: None,
         };
         let cache = stage.cache.join(name);
-        let is_worker = self.plugin.is_worker();
-        let folder = tempfile::Builder::new().prefix("act-").tempdir_in(stage.work).map_err(failed)?;
-        let dirs = Dirs::below(folder.path(), Some(&cache));
+        // A worker has a room of its own, and in it a folder for each action.
+        let folder = match self.plugin.is_worker() {
+            true => None,
+            false => Some(tempfile::Builder::new().prefix("act-").tempdir_in(stage.work).map_err(failed)?),
+        };
+        let dirs = Dirs::below(folder.as_ref().map_or(stage.work, TempDir::path), Some(&cache));
         let request = Request {
             action: asked.subject,
             kernel: asked.kernel.clone(),
@@ -175,9 +178,9 @@ impl Actor {
             ..Request::new(asked.step, &self.with, &dirs)
         };
         let mut listen = |event| tell(name, event, stage.events, task);
-        let acted = match is_worker {
-            true => self.plugin.run_in_worker(&request, stage.work, &mut listen),
-            false => self.plugin.run_request(&request, &mut listen).map(|result| (result, folder)),
+        let acted = match folder {
+            None => self.plugin.run_in_worker(&request, stage.work, &mut listen),
+            Some(folder) => self.plugin.run_request(&request, &mut listen).map(|result| (result, folder)),
         };
         acted.map(|(result, folder)| Acted { result, folder }).map_err(source_error)
     }

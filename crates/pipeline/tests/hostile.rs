@@ -50,8 +50,13 @@ impl World {
         assert!(self.tcp.accept().is_err(), "{name} got through");
         assert!(self.udp.recv(&mut [0; 16]).is_err(), "{name} got through");
         if let Ok(pid) = fs::read_to_string(self.folder.path().join("work/tmp/pid")) {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-            assert!(stat.is_empty() || stat.contains(") Z "), "{name} left {stat}");
+            let stat = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            // It has been killed; when it is gone is for the kernel to choose.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while !(stat().is_empty() || stat().contains(") Z ")) {
+                assert!(Instant::now() < deadline, "{name} left {}", stat());
+                std::thread::yield_now();
+            }
         }
     }
 }

@@ -68,6 +68,13 @@ pub(super) struct Session<'a> {
     events: &'a mut dyn FnMut(PluginEvent),
 }
 
+impl Line {
+    /// Whether the process runs.
+    pub fn is_up(&mut self) -> bool {
+        self.process.find_end().is_none()
+    }
+}
+
 impl<'a> Session<'a> {
     /// Starts the plugin.
     pub fn start(

@@ -302,9 +302,12 @@ fn no_process_is_left() {
     let fixture = Fixture::new(MANIFEST, &script(&format!("sleep 61 & echo $! > \"$PWD/pid\"; {OK}")));
     let (result, _) = fixture.run();
     result.unwrap();
-    let pid = fs::read_to_string(fixture.path("work/pid")).unwrap();
+    wait_until_gone(&fs::read_to_string(fixture.path("work/pid")).unwrap());
+}
+
+/// For a process that has been killed; when it is gone is for the kernel to choose.
+fn wait_until_gone(pid: &str) {
     let stat = || fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    // It has been killed; when it is gone is for the kernel to choose.
     let deadline = Instant::now() + Duration::from_secs(10);
     while !(stat().is_empty() || stat().contains(") Z ")) {
         assert!(Instant::now() < deadline, "{}", stat());

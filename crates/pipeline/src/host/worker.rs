@@ -89,8 +89,9 @@ impl Plugin {
     ) -> Result<(PluginResult, TempDir), PluginError> {
         let key = self.worker_key(request);
         let idle = IDLE.with_borrow_mut(|idle| {
-            // Those that are old go: the limit of processor time counts over all actions.
-            idle.retain(|worker| worker.born.elapsed() < self.timeout);
+            // Those that are old go: the limit of processor time counts over all actions. One that died while nobody spoke
+            // with it costs no action.
+            idle.retain_mut(|worker| worker.born.elapsed() < self.timeout && worker.line.is_up());
             idle.iter().position(|worker| worker.key == key).map(|index| idle.swap_remove(index))
         });
         let (mut worker, mut session) = match idle {

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::*;
 
 /// Answers with its process's number, and copies its input.
@@ -87,6 +89,16 @@ fn one_process_does_what_several_would() {
     // One that dies costs the action that it had; the next has a process of its own.
     assert!(matches!(work.act("die", &config, None), Err(PluginError::Crashed { .. })));
     let next = work.act("x", &config, None).unwrap();
+    assert!(next.0 != pid && next.1 == 1);
+}
+
+#[test]
+fn one_that_died_meanwhile_costs_no_action() {
+    let work = Work::new(&manifest());
+    let (pid, ..) = work.act("x", &json!({}), None).unwrap();
+    kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL).unwrap();
+    wait_until_gone(&pid.to_string());
+    let next = work.act("x", &json!({}), None).unwrap();
     assert!(next.0 != pid && next.1 == 1);
 }
 
