@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bundle::{Bundle, Checksums};
-use kernels::Digest;
+use kernels::{Digest, Store};
 use plugin::Input;
 use serde::{Deserialize, Serialize};
 
@@ -17,13 +17,13 @@ use crate::events::{Events, Phase, Task};
 use crate::host;
 use crate::key::Key;
 use crate::ledger::{End, Ledger};
-use crate::outcome::{Code, Error, Failure};
+use crate::outcome::{Code, Failure};
 use crate::plugin_step::{Role, Step};
 use crate::project::{Options, Project};
 use crate::report::Report;
 use crate::transforming::failure;
-use kernels::Store;
 
+/// What concluding a run needs.
 pub(crate) struct Concluding<'a> {
     pub project: &'a Project,
     pub options: &'a Options,
@@ -89,7 +89,7 @@ pub(crate) fn find(step: &Step, key: &Key, store: &Store, folder: &Path) -> Opti
 
 impl Concluding<'_> {
     /// All steps, in their order. One that fails costs no other check, and every publisher.
-    pub fn all(&self, report: &mut Report) -> Result<(), Error> {
+    pub fn all(&self, report: &mut Report) {
         let mut more = Released::new();
         for step in self.project.steps.iter().filter(|step| step.role != Role::Transform) {
             let phase = phase(step.role);
@@ -108,7 +108,6 @@ impl Concluding<'_> {
                 Err(failure) => report.note_failure(format!("{}: {failure}", step.name), failure.code),
             }
         }
-        Ok(())
     }
 
     fn why_not(&self, step: &Step, report: &Report) -> Option<&'static str> {

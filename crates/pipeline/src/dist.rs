@@ -16,8 +16,6 @@ use crate::outcome::Error;
 const PARTIAL: &str = ".partial";
 /// The file that makes the packages a release; it is there only when all it names are.
 pub(crate) const SUMS: &str = "SHA256SUMS";
-/// A vendor's signature over it; one of the release before says nothing of this one.
-const SIGNATURE: &str = "SHA256SUMS.minisig";
 const MANIFEST: &str = "manifest.json";
 /// How the files of packages end.
 const ENDS: [&str; 4] = [".tar.zst", ".tar.gz", ".tar.xz", ".btfpack"];
@@ -117,7 +115,7 @@ impl Dist {
     /// Says that no release is here now, before its packages change one by one.
     pub fn retract(&self, keep: &[String]) -> Result<(), Error> {
         let stale = self.packages().into_iter().filter(|name| !keep.contains(name));
-        let told = [SUMS, SIGNATURE, MANIFEST, SBOM, PROVENANCE].map(str::to_owned);
+        let told = [SUMS, MANIFEST, SBOM, PROVENANCE].map(str::to_owned);
         let told: Vec<String> = told.into_iter().chain(stale).collect();
         for name in self.attached(&told)?.into_iter().chain(told) {
             let path = self.folder.join(name);
@@ -131,7 +129,8 @@ impl Dist {
         Ok(())
     }
 
-    /// What publishers put beside files of the release, which is called after them.
+    /// What publishers and people put beside files of the release, which is called after them, as `SHA256SUMS.minisig`. One
+    /// of the release before says nothing of this one.
     fn attached(&self, told: &[String]) -> Result<Vec<String>, Error> {
         let failed = |error| Error::Output { path: self.folder.clone(), error };
         let packages = self.packages();
@@ -323,7 +322,7 @@ mod tests {
                 "sbom.cdx.json"
             ]
         );
-        dist.write(SIGNATURE, b"of the vendor").unwrap();
+        dist.write("SHA256SUMS.minisig", b"of the vendor").unwrap();
         dist.retract(&[new.file]).unwrap();
         assert_eq!(names(&folder), [".btfpipe.lock", ".partial", "new-x86_64.tar.zst"]);
         drop(dist);

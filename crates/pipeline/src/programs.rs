@@ -272,13 +272,12 @@ impl<'a> Making<'a> {
 
 /// What a plan can say of the programs of an architecture: those that are there, and the sources that must be compiled.
 pub fn look(files: &[ProgramFile], arch: Arch, making: Making<'_>) -> (Opened, Vec<PathBuf>) {
-    let missing = |file: &&ProgramFile| match file.kind {
+    let is_missing = |file: &ProgramFile| match file.kind {
         ProgramKind::Source | ProgramKind::Built(_) => making.kept(file, arch).is_none(),
         ProgramKind::Object | ProgramKind::Executable => false,
     };
-    let missing: Vec<PathBuf> = files.iter().filter(missing).map(|file| file.path.clone()).collect();
-    let there: Vec<ProgramFile> =
-        files.iter().filter(|file| !missing.contains(&file.path)).cloned().collect();
+    let (missing, there): (Vec<ProgramFile>, Vec<ProgramFile>) = files.iter().cloned().partition(is_missing);
+    let missing = missing.into_iter().map(|file| file.path).collect();
     (open(&there, arch, Making { compiler: &Kept(making.compiler), ..making }), missing)
 }
 

@@ -104,7 +104,7 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
         if !options.patience.stop.is_told() {
             let (ledger, events) = (works.ledger(), tools.events);
             let (project, store, dist, work) = (&project, &store, &dist, &work);
-            Concluding { project, options, store, ledger, dist, work, events, epoch }.all(&mut report)?;
+            Concluding { project, options, store, ledger, dist, work, events, epoch }.all(&mut report);
         }
     }
     for worked in &done {
