@@ -19,6 +19,7 @@ pub use include::SHIPPED;
 pub use inputs::{Input, Inputs, Kind};
 pub use packages::Package;
 pub use part::DEFAULT_SET;
+pub(crate) use part::decode_with;
 pub use profiles::Profile;
 
 use crate::problem::{self, At, Invalid, Problem, Problems, Text, Texts};

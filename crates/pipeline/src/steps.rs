@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use plugin::Provides;
 
+use crate::file::decode_with;
 use crate::problem::{At, Problem, Problems, is_close};
 use crate::version_aliases::VersionAliases;
 use crate::yaml::{Fields, Node, Value, shortened};
@@ -199,10 +200,7 @@ impl PluginStep {
         let mut fields = node.fields("a step", problems)?;
         let uses_at = fields.required("uses", problems)?.at;
         let counts = decode_counts(&mut fields, problems);
-        let with = fields.optional("with").cloned().unwrap_or(Node::empty(node.at));
-        if !matches!(with.value, Value::Map(_)) {
-            problems.add(with.wrong("`with`", "a mapping"));
-        }
+        let with = decode_with(node, &mut fields, problems);
         let only = fields.optional("as").and_then(|node| {
             one_of(node, "as", &ROLES.map(Provides::word), problems).map(|index| ROLES[index])
         });

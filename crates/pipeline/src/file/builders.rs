@@ -1,9 +1,9 @@
 //! Entries under `programs:` that a plugin makes objects of.
 
-use super::part::{decode_glob, decode_plugin_name, decode_when};
+use super::part::{decode_glob, decode_list, decode_plugin, decode_when};
 use crate::problem::{At, Problems};
 use crate::selection::Selection;
-use crate::yaml::{Node, Value};
+use crate::yaml::{Node, shortened};
 
 /// Sources, and the plugin that makes objects of them.
 #[derive(Debug, Clone)]
@@ -30,13 +30,7 @@ pub struct ProgramBuilder {
 
 pub(super) fn decode(node: &Node, set: &str, problems: &mut Problems) -> Option<ProgramBuilder> {
     let mut fields = node.fields("a builder", problems)?;
-    let uses = fields.required("uses", problems);
-    let uses_at = uses.map_or(node.at, |uses| uses.at);
-    let uses = uses.and_then(|uses| decode_plugin_name(uses, problems));
-    let with = fields.optional("with").cloned().unwrap_or(Node::empty(node.at));
-    if !matches!(with.value, Value::Map(_)) {
-        problems.add(with.wrong("`with`", "a mapping"));
-    }
+    let (uses_at, uses, with) = decode_plugin(node, &mut fields, problems);
     let files = fields.required("files", problems).map(|node| decode_globs(node, "files", problems));
     let reads = fields.optional("reads").map(|node| decode_globs(node, "reads", problems));
     let kernel = fields.optional("kernel").and_then(|node| decode_kernel(node, problems));
@@ -57,7 +51,7 @@ pub(super) fn decode(node: &Node, set: &str, problems: &mut Problems) -> Option<
 }
 
 fn decode_globs(node: &Node, key: &str, problems: &mut Problems) -> Vec<(At, String)> {
-    super::part::decode_list(node, key, problems, |node, problems| {
+    decode_list(node, key, problems, |node, problems| {
         Some((node.at, decode_glob(node, problems)?.to_owned()))
     })
 }
@@ -67,7 +61,7 @@ fn decode_kernel(node: &Node, problems: &mut Problems) -> Option<(At, Selection)
     match Selection::new(text) {
         Ok(selection) => Some((node.at, selection)),
         Err(reason) => {
-            let problem = node.problem(format!("`{}`: {reason}", crate::yaml::shortened(text)));
+            let problem = node.problem(format!("`{}`: {reason}", shortened(text)));
             problems.add(problem.help("write it as debian/12/*/6.1.0-50-*"));
             None
         }

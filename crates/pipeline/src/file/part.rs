@@ -74,20 +74,35 @@ pub(super) fn decode_list<T>(
 
 fn decode_source(node: &Node, problems: &mut Problems) -> Option<KernelSource> {
     let mut fields = node.fields("a kernel source", problems)?;
-    let uses = fields.required("uses", problems);
-    let uses_at = uses.map_or(node.at, |uses| uses.at);
-    let uses = uses.and_then(|uses| decode_plugin_name(uses, problems));
-    let with = fields.optional("with").cloned().unwrap_or(Node::empty(node.at));
-    if !matches!(with.value, Value::Map(_)) {
-        problems.add(with.wrong("`with`", "a mapping"));
-    }
+    let (uses_at, uses, with) = decode_plugin(node, &mut fields, problems);
     let when = decode_when(&mut fields, problems);
     fields.finish(problems);
     Some(KernelSource { at: node.at, uses_at, uses: uses?, with, when })
 }
 
+/// A plugin and what it is told: where its name stands, its name unless that is none, and `with`.
+pub(super) fn decode_plugin(
+    node: &Node,
+    fields: &mut Fields,
+    problems: &mut Problems,
+) -> (At, Option<String>, Node) {
+    let uses = fields.required("uses", problems);
+    let uses_at = uses.map_or(node.at, |uses| uses.at);
+    let uses = uses.and_then(|uses| decode_plugin_name(uses, problems));
+    (uses_at, uses, decode_with(node, fields, problems))
+}
+
+/// What a plugin is told; nothing if left out.
+pub(crate) fn decode_with(node: &Node, fields: &mut Fields, problems: &mut Problems) -> Node {
+    let with = fields.optional("with").cloned().unwrap_or(Node::empty(node.at));
+    if !matches!(with.value, Value::Map(_)) {
+        problems.add(with.wrong("`with`", "a mapping"));
+    }
+    with
+}
+
 /// A plugin's name is a folder's name: no way out of `plugins/`.
-pub(super) fn decode_plugin_name(node: &Node, problems: &mut Problems) -> Option<String> {
+fn decode_plugin_name(node: &Node, problems: &mut Problems) -> Option<String> {
     let name = node.text("`uses`", problems)?;
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if !name.is_empty() && name.chars().all(good) {
