@@ -278,10 +278,14 @@ mod tests {
     }
 
     fn verdict(program: Program, ends: [PassEnd; 3]) -> ObjectVerdict {
+        verdict_on(vec![program], ends)
+    }
+
+    fn verdict_on(programs: Vec<Program>, ends: [PassEnd; 3]) -> ObjectVerdict {
         let [full, visible, hidden] = ends.map(pass);
         let check =
             Check { object: "o".into(), elf: vec![], btf: vec![], label: "l".into(), type_id_insns: vec![] };
-        judge(&check, &Answer { programs: vec![program], end: End { check: 0, full, visible, hidden } })
+        judge(&check, &Answer { programs, end: End { check: 0, full, visible, hidden } })
     }
 
     #[track_caller]
@@ -338,16 +342,7 @@ mod tests {
     #[test]
     fn no_program_was_reported() {
         let check = |ends: [PassEnd; 3], expect: Verdict| {
-            let [full, visible, hidden] = ends.map(pass);
-            let check = Check {
-                object: "o".into(),
-                elf: vec![],
-                btf: vec![],
-                label: "l".into(),
-                type_id_insns: vec![],
-            };
-            let answer = Answer { programs: vec![], end: End { check: 0, full, visible, hidden } };
-            assert_eq!(judge(&check, &answer).verdict, expect, "{ends:?}");
+            assert_eq!(verdict_on(vec![], ends).verdict, expect, "{ends:?}");
         };
         let refused = PassEnd::NotLoaded { errno: -22 };
         check(OK, Verdict::Identical);
