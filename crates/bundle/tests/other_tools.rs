@@ -7,6 +7,7 @@ use std::process::Command;
 
 use bundle::{Bundle, Checksums, Package};
 use fixture::{LEVEL, tiny};
+use tempfile::TempDir;
 
 /// Whether `program` runs; says so where it doesn't.
 fn installed(program: &str) -> bool {
@@ -25,12 +26,17 @@ fn run(dir: &Path, program: &str, arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-fn written(dir: &Path) -> Package {
+/// A folder with a bundle and its archive, for these programs; None where one of them is not installed.
+fn written_for(programs: &[&str]) -> Option<(TempDir, Package)> {
+    if !programs.iter().all(|program| installed(program)) {
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
     let package = tiny().finish(LEVEL).unwrap();
-    std::fs::write(dir.join(&package.file), &package.tar_zst).unwrap();
+    std::fs::write(dir.path().join(&package.file), &package.tar_zst).unwrap();
     let tar = zstd::decode_all(&package.tar_zst[..]).unwrap();
-    std::fs::write(dir.join("bundle.tar"), tar).unwrap();
-    package
+    std::fs::write(dir.path().join("bundle.tar"), tar).unwrap();
+    Some((dir, package))
 }
 
 fn paths(package: &Package) -> Vec<String> {
@@ -46,11 +52,7 @@ fn paths(package: &Package) -> Vec<String> {
 
 #[test]
 fn gnu_tar() {
-    if !installed("tar") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let package = written(dir.path());
+    let Some((dir, package)) = written_for(&["tar"]) else { return };
     let listed = String::from_utf8(run(dir.path(), "tar", &["-tf", "bundle.tar"])).unwrap();
     assert_eq!(listed.lines().collect::<Vec<_>>(), paths(&package));
 
@@ -66,11 +68,7 @@ fn gnu_tar() {
 /// libarchive, which decompresses by itself.
 #[test]
 fn bsdtar() {
-    if !installed("bsdtar") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let package = written(dir.path());
+    let Some((dir, package)) = written_for(&["bsdtar"]) else { return };
     let listed = String::from_utf8(run(dir.path(), "bsdtar", &["-tf", &package.file])).unwrap();
     assert_eq!(listed.lines().collect::<Vec<_>>(), paths(&package));
     let bundle = Bundle::open(&package.tar_zst).unwrap();
@@ -82,11 +80,7 @@ fn bsdtar() {
 
 #[test]
 fn zstd_and_sha256sum() {
-    if !installed("zstd") || !installed("sha256sum") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let package = written(dir.path());
+    let Some((dir, package)) = written_for(&["zstd", "sha256sum"]) else { return };
     run(dir.path(), "zstd", &["-q", "-d", &package.file, "-o", "decoded.tar"]);
     let mut sums = Checksums::new();
     sums.add(package.file.clone(), package.zst_sha256).unwrap();
@@ -113,11 +107,7 @@ with tarfile.open("bundle.tar") as tar:
             assert len(content) == kernel[kind]["size"]
     print(len(index["kernels"]))
 "#;
-    if !installed("python3") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    written(dir.path());
+    let Some((dir, _)) = written_for(&["python3"]) else { return };
     assert_eq!(run(dir.path(), "python3", &["-c", READ]), b"3\n");
 }
 
@@ -125,13 +115,9 @@ with tarfile.open("bundle.tar") as tar:
 #[test]
 fn the_reader_of_the_document() {
     const DOCUMENT: &str = include_str!("../../../docs/bundle-format.md");
-    if !installed("python3") {
-        return;
-    }
+    let Some((dir, _)) = written_for(&["python3"]) else { return };
     let (_, code) = DOCUMENT.split_once("```python\n").unwrap();
     let (code, _) = code.split_once("```").unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    written(dir.path());
     let btf = run(dir.path(), "python3", &["-c", code, "bundle.tar", "rhel", "8", "4.18.0-80.el8.x86_64"]);
     assert_eq!(btf, fixture::btf(2));
 }
@@ -149,11 +135,7 @@ fn the_index_of_the_document() {
 /// What another zstd compresses is a bundle too, as long as the frame states its size.
 #[test]
 fn zstd_of_the_system() {
-    if !installed("zstd") {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let package = written(dir.path());
+    let Some((dir, package)) = written_for(&["zstd"]) else { return };
     run(dir.path(), "zstd", &["-q", "-7", "bundle.tar", "-o", "again.tar.zst"]);
     let bundle = Bundle::open_file(dir.path().join("again.tar.zst")).unwrap();
     assert_eq!(*bundle.index(), package.index);
