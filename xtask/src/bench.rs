@@ -6,6 +6,7 @@ mod cost;
 mod document;
 mod growth;
 mod inputs;
+mod parts;
 mod plot;
 mod rows;
 
@@ -27,13 +28,13 @@ const PLOT: &str = "docs/growth.svg";
 pub fn bench(shell: &Shell, arguments: &[String]) -> Outcome {
     let inputs = Inputs::prepare(shell, arguments)?;
     let rows = inputs.rows()?;
-    let growth = inputs.growth()?;
+    let (parts, growth) = (inputs.parts()?, inputs.growth()?);
     shell.remove_path(inputs.outputs().spent)?;
     let root = shell.current_dir();
     let document = root.join(DOCUMENT);
     // What people wrote there stays.
     let written = fs::read_to_string(&document).unwrap_or_default();
-    let text = document::write(&inputs, &rows, &growth, document::by_hand(&written))?;
+    let text = document::write(&inputs, &rows, &parts, &growth, document::by_hand(&written))?;
     print!("{text}");
     fs::write(document, text)?;
     fs::write(root.join(PLOT), plot::svg(&growth))?;

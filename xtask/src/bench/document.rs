@@ -7,6 +7,7 @@ use xshell::cmd;
 use super::cost::ROUNDS;
 use super::growth::Growth;
 use super::inputs::Inputs;
+use super::parts::Part;
 use super::rows::{By, Row, Wanted};
 use crate::Error;
 
@@ -29,7 +30,13 @@ pub fn by_hand(written: &str) -> &str {
 }
 
 /// The whole document.
-pub fn write(inputs: &Inputs<'_>, rows: &[Row], growth: &[Growth], by_hand: &str) -> Result<String, Error> {
+pub fn write(
+    inputs: &Inputs<'_>,
+    rows: &[Row],
+    parts: &[Part],
+    growth: &[Growth],
+    by_hand: &str,
+) -> Result<String, Error> {
     let bpftool = &inputs.bpftool;
     let version = cmd!(inputs.shell, "{bpftool} version").quiet().read()?;
     let mut text = String::from(HEAD);
@@ -41,6 +48,7 @@ pub fn write(inputs: &Inputs<'_>, rows: &[Row], growth: &[Growth], by_hand: &str
         inputs.stored.len()
     )?;
     table(&mut text, rows)?;
+    costs(&mut text, parts)?;
     grown(&mut text, growth)?;
     text.push_str(by_hand);
     Ok(text)
@@ -76,6 +84,16 @@ fn table(text: &mut String, rows: &[Row]) -> Result<(), Error> {
     }
     let peak = rows.iter().map(|row| row.ours.peak).max().unwrap_or(0).div_ceil(1024);
     writeln!(text, "\nThe most memory that any of them had at once: {peak} MB; wanted are 150 at most.\n")?;
+    Ok(())
+}
+
+fn costs(text: &mut String, parts: &[Part]) -> Result<(), Error> {
+    writeln!(text, "## Where one process spends its time\n\n| work | wall | CPU |\n|---|---|---|")?;
+    for Part { work, cost } in parts {
+        let (wall, cpu) = (milliseconds(cost.wall.as_secs_f64()), milliseconds(cost.cpu.as_secs_f64()));
+        writeln!(text, "| {work} | {wall} | {cpu} |")?;
+    }
+    text.push('\n');
     Ok(())
 }
 

@@ -174,7 +174,7 @@ impl Inputs<'_> {
         format!("{program} min-core-btf {kernel} {output} {}", words(objects))
     }
 
-    fn bpftool(&self, kernel: &Path, objects: &[PathBuf]) -> String {
+    pub fn bpftool(&self, kernel: &Path, objects: &[PathBuf]) -> String {
         let output = self.folder.join("theirs.btf");
         let (program, kernel, output) = (self.bpftool.display(), kernel.display(), output.display());
         format!("{program} gen min_core_btf {kernel} {output} {}", words(objects))
