@@ -79,7 +79,7 @@ impl Kind {
     }
 
     /// The kind as a number.
-    pub fn number(self) -> u8 {
+    pub const fn number(self) -> u8 {
         match self {
             Kind::Void => 0,
             Kind::Int => 1,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::parse::{TYPE_LEN, vlen};
+use crate::parse::TYPE_LEN;
+use crate::walk::vlen;
 use crate::{ByteOrder, Kind};
 
 /// Bytes after the common part, and for each element.

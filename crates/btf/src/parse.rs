@@ -5,10 +5,13 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use crate::header::Header;
-use crate::layout::{self, Frame, Shapes};
-use crate::places::{Eighth, Every, Offsets, Places, Section, Starts};
+use crate::lanes::{self, Passed};
+use crate::layout::Shapes;
+use crate::places::{Offsets, Places, Section};
+use crate::search::{Search, Seen};
 use crate::size::{PointerSize, Pointers};
 use crate::types::Type;
+use crate::walk::{Walk, Walked};
 use crate::{ByteOrder, Error, ErrorKind, Kind, StrOff, TypeId};
 
 /// Bytes of a type's common part: name, info, size or type.
@@ -28,25 +31,6 @@ pub struct Btf<'d> {
     shapes: Shapes,
 }
 
-/// What the walk over the types shows of each: enough to decide whether to look closer.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen {
-    /// The type's id.
-    pub id: TypeId,
-    /// Its kind, flag and number of elements, as they stand in the type.
-    pub info: u32,
-    /// Where its name stands.
-    pub name: StrOff,
-}
-
-impl Seen {
-    /// The kind.
-    #[inline]
-    pub fn kind(&self) -> Kind {
-        Kind::from_info(self.info)
-    }
-}
-
 impl<'d> Btf<'d> {
     /// Reads a BTF that has no base.
     ///
@@ -63,38 +47,42 @@ impl<'d> Btf<'d> {
         Self::parse_on(data.into(), Some(base))
     }
 
-    fn parse_on(data: Cow<'d, [u8]>, base: Option<Arc<Btf<'d>>>) -> Result<Btf<'d>, Error> {
-        Self::read::<Every>(data, base, 0, |_, _| {}).map(|(btf, _)| btf)
-    }
-
     /// Whether bytes are split BTF: the strings of a BTF that stands alone begin with the empty one.
     pub fn is_split(data: &[u8]) -> bool {
         Header::parse(data).is_ok_and(|header| data[header.strings].first() != Some(&0))
     }
 
-    /// Reads a BTF that has no base and shows types of some kinds to `see` on the way, with the string section.
+    /// Reads a BTF that has no base and searches it in the same pass: the types that are wanted, ascending by id.
     ///
-    /// The kinds are a bit each, by their number modulo 32. One pass over the bytes serves both: finding CO-RE candidates
-    /// costs no second walk. Where types start is kept of every eighth only: of a kernel's BTF a few hundred types are
-    /// looked at, and the pages to keep all places on would cost more than the steps to these.
+    /// Where types start is kept of every eighth only: of a kernel's BTF a few hundred types are looked at, and the pages
+    /// to keep all places on would cost more than the steps to these.
     pub fn parse_with(
         data: impl Into<Cow<'d, [u8]>>,
-        kinds: u32,
-        see: impl FnMut(Seen, &[u8]),
-    ) -> Result<Btf<'d>, Error> {
-        match Self::read::<Eighth>(data.into(), None, kinds, see)? {
-            (btf, AllKnown(true)) => Ok(btf),
-            // Only known kinds say how far it is to the next type.
-            (btf, AllKnown(false)) => Self::parse_on(btf.data, None),
+        search: &impl Search,
+    ) -> Result<(Btf<'d>, Vec<Seen>), Error> {
+        let data = data.into();
+        let header = Header::parse(&data)?;
+        check_strings(&data, &header, false)?;
+        if let Some(Passed { pieces, seen, pointers }) = lanes::pass(&data, &header, search) {
+            let (offsets, shapes) = (Offsets::Pieces(pieces), Shapes::new());
+            let btf = Btf { data, header, offsets, base: None, first_id: 1, first_str: 0, pointers, shapes };
+            return Ok((btf, seen));
         }
+        let btf = Self::parse_on(data, None)?;
+        let mut seen = Vec::new();
+        for id in btf.own_ids() {
+            let ty = btf.resolve(id)?;
+            let name = string_at(&btf.data[btf.header.strings.clone()], ty.name_off().0 as usize);
+            if search.kinds() >> (ty.kind().number() & 31) & 1 == 1
+                && name.is_some_and(|name| search.is(name))
+            {
+                seen.push(Seen { id, kind: ty.kind(), name: ty.name_off() });
+            }
+        }
+        Ok((btf, seen))
     }
 
-    fn read<S: Starts>(
-        data: Cow<'d, [u8]>,
-        base: Option<Arc<Btf<'d>>>,
-        kinds: u32,
-        see: impl FnMut(Seen, &[u8]),
-    ) -> Result<(Btf<'d>, AllKnown), Error> {
+    fn parse_on(data: Cow<'d, [u8]>, base: Option<Arc<Btf<'d>>>) -> Result<Btf<'d>, Error> {
         let header = Header::parse(&data)?;
         check_strings(&data, &header, base.is_some())?;
         let (first_id, first_str) = match &base {
@@ -113,12 +101,10 @@ impl<'d> Btf<'d> {
             first_str,
             pointers,
             shapes: Shapes::new(),
-            all_known: true,
-            kinds,
         };
-        let Walked { starts, count, pointers, shapes, all_known } = walk.run::<S>(see)?;
-        let offsets = starts.into_offsets(count, pointers.long);
-        Ok((Btf { data, header, offsets, base, first_id, first_str, pointers, shapes }, AllKnown(all_known)))
+        let Walked { starts, pointers, shapes } = walk.run()?;
+        let offsets = Offsets::All(starts);
+        Ok(Btf { data, header, offsets, base, first_id, first_str, pointers, shapes })
     }
 
     /// Reads a BTF of which it is known where its types start: nothing is passed over, only the header is read.
@@ -210,6 +196,11 @@ impl<'d> Btf<'d> {
     /// The same BTF with the size of a pointer that is known from elsewhere, such as an ELF header.
     pub fn with_pointer_size(self, pointer_size: PointerSize) -> Btf<'d> {
         Btf { pointers: Pointers { size: Some(pointer_size), long: None }, ..self }
+    }
+
+    /// How long kinds are that nothing describes.
+    pub(crate) fn shapes(&self) -> &Shapes {
+        &self.shapes
     }
 
     /// Kinds that are not known, and that no layout section describes: how long they are was found by trying.
@@ -316,205 +307,4 @@ fn check_strings(data: &[u8], header: &Header, split: bool) -> Result<(), Error>
         (None, _) | (_, None) => split,
     };
     if framed { Ok(()) } else { Err(ErrorKind::Strings { split }.at(header.strings.start)) }
-}
-
-/// The one pass over the type section.
-struct Walk<'w> {
-    data: &'w [u8],
-    header: &'w Header,
-    base: Option<&'w Btf<'w>>,
-    first_id: u32,
-    first_str: u32,
-    /// What tells the size of a pointer, so far.
-    pointers: Pointers,
-    /// How long the kinds are that nothing describes, so far.
-    shapes: Shapes,
-    /// Whether all kinds so far are known.
-    all_known: bool,
-    /// The kinds that are shown, a bit each.
-    kinds: u32,
-}
-
-/// What the walk gives.
-struct Walked<S> {
-    starts: S,
-    count: u32,
-    pointers: Pointers,
-    shapes: Shapes,
-    all_known: bool,
-}
-
-/// Whether every type is of a kind that this library knows.
-struct AllKnown(bool);
-
-impl Walk<'_> {
-    fn run<S: Starts>(self, see: impl FnMut(Seen, &[u8])) -> Result<Walked<S>, Error> {
-        // Two loops, so that neither asks for the byte order at every word.
-        match self.header.order {
-            ByteOrder::Little => self.run_in(u32::from_le_bytes, see),
-            ByteOrder::Big => self.run_in(u32::from_be_bytes, see),
-        }
-    }
-
-    #[inline]
-    fn run_in<S: Starts>(
-        mut self,
-        decode: impl Fn([u8; 4]) -> u32,
-        mut see: impl FnMut(Seen, &[u8]),
-    ) -> Result<Walked<S>, Error> {
-        let types = self.header.types.clone();
-        // Offsets and ids are kept as u32: that holds for every BTF that a kernel accepts.
-        let most = types.len() / TYPE_LEN;
-        if u32::try_from(types.end).is_err() || u32::MAX - self.first_id < most as u32 {
-            return Err(ErrorKind::TooManyTypes.at(types.start));
-        }
-        // Reading ends where the section does, so that a type can't reach into what follows. Types are whole words.
-        let section = &self.data[types.clone()];
-        let (words, _) = section.as_chunks::<WORD>();
-        let mut starts = S::with_room(most);
-        let mut count = 0;
-        let steps = steps(self.kinds);
-        let (mut at, mut last) = (0, 0);
-        while let Some(info) = words.get(at + 1) {
-            let info = decode(*info);
-            let step = steps[(info >> 24 & 0x7f) as usize];
-            starts.add(count, (types.start + WORD * at) as u32);
-            count += 1;
-            last = at;
-            if step & STOP != 0 {
-                let id = TypeId(self.first_id + count - 1);
-                at += self.stop(&decode, id, &section[WORD * at..], &mut see)? / WORD;
-            } else if step == FUNC {
-                // Nearly half of all types. A branch is guessed before the word is there, so that reading the next type
-                // needn't wait for this one; a sum has to.
-                at += TYPE_LEN / WORD;
-            } else {
-                at += (TYPE_LEN / WORD)
-                    + (step & 0xff) as usize
-                    + (step >> 8 & 0xff) as usize * vlen(info) as usize;
-            }
-        }
-        if WORD * at > section.len() {
-            // Whether a type is cut in its common part or behind it.
-            let start = WORD * last;
-            let what = if section.len() - start < TYPE_LEN { "a type" } else { "a type's elements" };
-            return Err(ErrorKind::TooShort(what).at(types.start + start));
-        }
-        if WORD * at < section.len() {
-            return Err(ErrorKind::TooShort("a type").at(types.start + WORD * at));
-        }
-        let Walk { pointers, shapes, all_known, .. } = self;
-        Ok(Walked { starts, count, pointers, shapes, all_known })
-    }
-
-    /// What the walk does at a type that it does not just step over; gives the type's length.
-    #[inline(never)]
-    fn stop(
-        &mut self,
-        decode: impl Fn([u8; 4]) -> u32,
-        id: TypeId,
-        rest: &[u8],
-        see: &mut impl FnMut(Seen, &[u8]),
-    ) -> Result<usize, Error> {
-        let at = self.header.types.end - rest.len();
-        let common = rest.first_chunk::<TYPE_LEN>().ok_or(ErrorKind::TooShort("a type").at(at))?;
-        let [n0, n1, n2, n3, i0, i1, i2, i3, s0, s1, s2, s3] = *common;
-        let (name, info) = (StrOff(decode([n0, n1, n2, n3])), decode([i0, i1, i2, i3]));
-        let number = info >> 24 & 0x7f;
-        let strings = &self.data[self.header.strings.clone()];
-        if number == u32::from(Kind::Int.number()) && self.pointers.size.is_none() {
-            let own = name.0.checked_sub(self.first_str).and_then(|own| string_at(strings, own as usize));
-            self.pointers.look_at(id, own.unwrap_or_default(), decode([s0, s1, s2, s3]));
-        }
-        if self.kinds >> (number & 31) & 1 == 1 {
-            see(Seen { id, info, name }, strings);
-        }
-        let (fixed, each) = match trailer_of(info) {
-            Some(known) => known,
-            None => self.described_trailer(info, id, at)?,
-        };
-        Ok(TYPE_LEN + fixed + each * vlen(info) as usize)
-    }
-
-    /// How long a kind is that this library does not know (libbpf: `btf_type_size_unknown`).
-    #[cold]
-    fn described_trailer(&mut self, info: u32, id: TypeId, at: usize) -> Result<(usize, usize), Error> {
-        self.all_known = false;
-        let kind = Kind::from_info(info).number();
-        let own = self.header.layout.clone();
-        let base = self.base.filter(|_| own.is_empty());
-        let described = match base {
-            Some(base) => layout::described(&base.data[base.header.layout.clone()], kind),
-            None => layout::described(&self.data[own.clone()], kind),
-        };
-        let described = match described {
-            None if own.is_empty() && base.is_none_or(|base| base.header.layout.is_empty()) => {
-                self.inferred_trailer(kind, id, at)
-            }
-            other => other,
-        };
-        described.ok_or(ErrorKind::UnknownKind { id, kind }.at(at))
-    }
-
-    /// The same where nothing says it.
-    fn inferred_trailer(&mut self, kind: u8, id: TypeId, at: usize) -> Option<(usize, usize)> {
-        if self.shapes.is_empty() {
-            let types = &self.data[at..self.header.types.end];
-            let ids = id.0 + (types.len() / TYPE_LEN) as u32;
-            let strings = &self.data[self.header.strings.clone()];
-            let frame = Frame { types, order: self.header.order, ids, strings, first_str: self.first_str };
-            let before = self.base.map_or(Shapes::new(), |base| base.shapes.clone());
-            self.shapes = frame.infer(&before)?;
-        }
-        // All that are left are equally long here.
-        self.shapes.get(&kind)?.first().copied()
-    }
-}
-
-/// How the walk goes on from a type, by the number of its kind: its trailer in words, or that it stops there.
-fn steps(kinds: u32) -> [u32; 128] {
-    let mut steps = TRAILERS.map(|trailer| if trailer == STOP { STOP } else { trailer / WORD as u32 });
-    steps[usize::from(Kind::Func.number())] = FUNC;
-    for (number, step) in (0u32..).zip(&mut steps) {
-        // An INT may be the one that tells the size of a pointer.
-        if kinds >> (number & 31) & 1 == 1 || number == u32::from(Kind::Int.number()) {
-            *step = STOP;
-        }
-    }
-    steps
-}
-
-/// Not just to be stepped over.
-const STOP: u32 = 1 << 31;
-/// A FUNC, to be stepped over.
-const FUNC: u32 = 1 << 30;
-/// All parts of a type are words.
-const WORD: usize = 4;
-
-/// [`Kind::trailer`] of every kind number, looked up rather than chosen: this is the innermost loop. The fixed part in
-/// the lowest byte, what each element takes above.
-const TRAILERS: [u32; 128] = {
-    let mut trailers = [STOP; 128];
-    let mut number = 0;
-    while number < trailers.len() {
-        if let Some((fixed, each)) = Kind::from_info((number as u32) << 24).trailer() {
-            trailers[number] = fixed as u32 | (each as u32) << 8;
-        }
-        number += 1;
-    }
-    trailers
-};
-
-/// What follows the common part, by `info`: a fixed part and what each element takes. None where it does not follow from
-/// the kind's number.
-#[inline]
-pub(crate) fn trailer_of(info: u32) -> Option<(usize, usize)> {
-    let trailer = TRAILERS[(info >> 24 & 0x7f) as usize];
-    (trailer != STOP).then_some(((trailer & 0xff) as usize, (trailer >> 8) as usize))
-}
-
-/// The number of elements: bits 0 to 23 of `info`.
-#[inline]
-pub(crate) fn vlen(info: u32) -> u32 {
-    info & 0x00ff_ffff
 }

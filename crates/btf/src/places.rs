@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::parse::{TYPE_LEN, vlen};
-use crate::{Btf, ByteOrder, Kind, TypeId};
+use crate::parse::TYPE_LEN;
+use crate::walk::{trailer_of, vlen};
+use crate::{Btf, ByteOrder, TypeId};
 
 /// Types from one known place to the next.
-const STRIDE: usize = 8;
+pub(crate) const STRIDE: usize = 8;
 
 /// Where every eighth type of a BTF starts, so that it need not be passed over again to be read ([`Btf::with_places`]).
 ///
@@ -64,22 +65,13 @@ impl<'p> Places<'p> {
         Places { starts: self.starts.into_owned().into(), ..self }
     }
 
-    /// Steps from the place before it.
     #[inline]
     fn find(&self, index: usize, types: Section<'_>) -> Option<u32> {
         if index >= self.count as usize {
             return None;
         }
         let start = self.starts.get(index / STRIDE * 4..)?.first_chunk::<4>()?;
-        let mut at = u32::from_le_bytes(*start) as usize;
-        for _ in 0..index % STRIDE {
-            let info =
-                types.order.decode(*types.data.get(at.checked_add(4)?..types.end)?.first_chunk::<4>()?);
-            let (fixed, each) = Kind::from_info(info).trailer()?;
-            at += TYPE_LEN + fixed + each * vlen(info) as usize;
-        }
-        // What the places say is not to be trusted: a type never reaches into what follows.
-        (at >= types.start && at + TYPE_LEN <= types.end).then_some(at as u32)
+        types.step(u32::from_le_bytes(*start), index % STRIDE)
     }
 }
 
@@ -92,11 +84,71 @@ pub(crate) struct Section<'s> {
     pub order: ByteOrder,
 }
 
+impl Section<'_> {
+    /// Where the type starts that stands so many behind the one that starts here.
+    #[inline]
+    fn step(&self, start: u32, behind: usize) -> Option<u32> {
+        let mut at = start as usize;
+        for _ in 0..behind {
+            let info = self.order.decode(*self.data.get(at.checked_add(4)?..self.end)?.first_chunk::<4>()?);
+            let (fixed, each) = trailer_of(info)?;
+            at += TYPE_LEN + fixed + each * vlen(info) as usize;
+        }
+        // What the places say is not to be trusted: a type never reaches into what follows.
+        (at >= self.start && at + TYPE_LEN <= self.end).then_some(at as u32)
+    }
+}
+
+/// The types of a part of a BTF, as one pass over it finds them.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    /// The index of its first type.
+    pub first: u32,
+    /// Where every eighth of its types starts, its first one included.
+    pub starts: Vec<u32>,
+}
+
+/// All parts of a BTF, in their order.
+#[derive(Debug, Clone)]
+pub(crate) struct Pieces {
+    pub pieces: Vec<Piece>,
+    pub count: u32,
+}
+
+impl Pieces {
+    #[inline]
+    fn find(&self, index: usize, types: Section<'_>) -> Option<u32> {
+        if index >= self.count as usize {
+            return None;
+        }
+        let behind = self.pieces.partition_point(|piece| piece.first as usize <= index);
+        let piece = &self.pieces[behind.checked_sub(1)?];
+        let index = index - piece.first as usize;
+        types.step(*piece.starts.get(index / STRIDE)?, index % STRIDE)
+    }
+
+    /// The index of the type that starts at an offset, where `next` gives the start of the type behind one.
+    pub(crate) fn index_of(&self, offset: u32, next: impl Fn(u32) -> u32) -> Option<u32> {
+        let begins = |piece: &Piece| piece.starts.first().is_some_and(|&start| start <= offset);
+        let piece = &self.pieces[self.pieces.partition_point(begins).checked_sub(1)?];
+        let place = piece.starts.partition_point(|&start| start <= offset).checked_sub(1)?;
+        let mut at = piece.starts[place];
+        for behind in 0..STRIDE {
+            if at == offset {
+                return Some(piece.first + (STRIDE * place + behind) as u32);
+            }
+            at = next(at);
+        }
+        None
+    }
+}
+
 /// Where each own type of a BTF starts, in bytes from the start of the data.
 #[derive(Debug, Clone)]
 pub(crate) enum Offsets<'p> {
     All(Vec<u32>),
     Some(Places<'p>),
+    Pieces(Pieces),
 }
 
 impl Offsets<'_> {
@@ -105,6 +157,7 @@ impl Offsets<'_> {
         match self {
             Offsets::All(offsets) => offsets.len(),
             Offsets::Some(places) => places.count as usize,
+            Offsets::Pieces(pieces) => pieces.count as usize,
         }
     }
 
@@ -113,6 +166,7 @@ impl Offsets<'_> {
         match self {
             Offsets::All(offsets) => offsets.get(index).copied(),
             Offsets::Some(places) => places.find(index, types()),
+            Offsets::Pieces(pieces) => pieces.find(index, types()),
         }
     }
 
@@ -120,63 +174,15 @@ impl Offsets<'_> {
         match self {
             Offsets::All(offsets) => Offsets::All(offsets),
             Offsets::Some(places) => Offsets::Some(places.into_owned()),
+            Offsets::Pieces(pieces) => Offsets::Pieces(pieces),
         }
-    }
-}
-
-/// Where the pass over a BTF writes down where types start.
-pub(crate) trait Starts {
-    /// With room for so many types: pages that are never written cost nothing.
-    fn with_room(types: usize) -> Self;
-
-    /// The type that comes at this index starts here.
-    fn add(&mut self, index: u32, start: u32);
-
-    fn into_offsets(self, count: u32, long: Option<TypeId>) -> Offsets<'static>;
-}
-
-/// Of all types.
-pub(crate) struct Every(Vec<u32>);
-
-impl Starts for Every {
-    fn with_room(types: usize) -> Every {
-        Every(Vec::with_capacity(types))
-    }
-
-    #[inline]
-    fn add(&mut self, _: u32, start: u32) {
-        self.0.push(start);
-    }
-
-    fn into_offsets(self, _: u32, _: Option<TypeId>) -> Offsets<'static> {
-        Offsets::All(self.0)
-    }
-}
-
-/// Of every eighth.
-pub(crate) struct Eighth(Vec<u8>);
-
-impl Starts for Eighth {
-    fn with_room(types: usize) -> Eighth {
-        Eighth(Vec::with_capacity(4 * types.div_ceil(STRIDE)))
-    }
-
-    #[inline]
-    fn add(&mut self, index: u32, start: u32) {
-        if index.is_multiple_of(STRIDE as u32) {
-            self.0.extend_from_slice(&start.to_le_bytes());
-        }
-    }
-
-    fn into_offsets(self, count: u32, long: Option<TypeId>) -> Offsets<'static> {
-        Offsets::Some(Places { starts: self.0.into(), count, long })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Builder, IntEncoding};
+    use crate::{Builder, IntEncoding, Kind};
 
     fn made(count: u32, order: ByteOrder) -> Vec<u8> {
         let mut builder = Builder::new(order);

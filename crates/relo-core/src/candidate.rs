@@ -1,9 +1,8 @@
 //! Candidates: the types of a target that may stand for a local root.
 
 use std::borrow::Cow;
-use std::ffi::CStr;
 
-use btf::{Btf, Kind, Seen, StrOff, TypeId};
+use btf::{Btf, Kind, Search, Seen, StrOff, TypeId};
 use rustc_hash::FxHashMap;
 
 use crate::alike::Alike;
@@ -78,11 +77,6 @@ impl Wanted {
         self.list.iter().map(|name| &name[..]).enumerate()
     }
 
-    /// The kinds of the roots, a bit each. Who keeps a table of names must have the types of these kinds in it.
-    pub fn kinds(&self) -> u32 {
-        self.kinds
-    }
-
     /// Whether a root is of this kind; the names of all other types are not even looked at.
     #[inline]
     fn has_kind(&self, number: u32) -> bool {
@@ -101,11 +95,12 @@ impl Wanted {
 
     /// Parses a BTF without a base and searches it in the same pass.
     pub fn parse<'d>(&self, data: impl Into<Cow<'d, [u8]>>) -> Result<(Btf<'d>, Candidates), btf::Error> {
-        let mut names = Names { wanted: self, candidates: Candidates::new(self), seen: Vec::new() };
-        names.seen.reserve_exact(Names::AT_ONCE);
-        let btf = Btf::parse_with(data, self.kinds, |seen, strings| names.see(seen, strings))?;
-        names.look(&btf.data()[btf.header().strings.clone()]);
-        Ok((btf, names.candidates))
+        let (btf, found) = Btf::parse_with(data, self)?;
+        let mut candidates = Candidates::new(self);
+        for Seen { id, kind, name } in found {
+            candidates.look_at(self, id, kind, btf.string(name)?);
+        }
+        Ok((btf, candidates))
     }
 
     /// Searches a BTF that has been parsed, split BTF included.
@@ -121,6 +116,22 @@ impl Wanted {
             }
         }
         Ok(candidates)
+    }
+}
+
+impl Search for Wanted {
+    /// The kinds of the roots. Who keeps a table of names must have the types of these kinds in it.
+    fn kinds(&self) -> u32 {
+        self.kinds
+    }
+
+    #[inline]
+    fn may_be(&self, strings: &[u8], name: StrOff) -> bool {
+        self.beginnings.may_stand_at(strings, name)
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        !name.is_empty() && self.slot_of(essential_name(name)).is_some()
     }
 }
 
@@ -143,41 +154,6 @@ impl Candidates {
             self.push(slot, kind, id);
         }
     }
-}
-
-/// Names that are looked at together: reading one where it stands takes longer than all else that is done with it, and
-/// reading many at once hardly longer than one.
-struct Names<'n> {
-    wanted: &'n Wanted,
-    candidates: Candidates,
-    seen: Vec<Seen>,
-}
-
-impl Names<'_> {
-    const AT_ONCE: usize = 128;
-
-    fn see(&mut self, seen: Seen, strings: &[u8]) {
-        self.seen.push(seen);
-        if self.seen.len() == Names::AT_ONCE {
-            self.look(strings);
-        }
-    }
-
-    /// Finds the wanted ones among the names that wait.
-    #[inline(never)]
-    fn look(&mut self, strings: &[u8]) {
-        let beginnings = &self.wanted.beginnings;
-        self.seen.retain(|seen| beginnings.may_stand_at(strings, seen.name));
-        for seen in self.seen.drain(..) {
-            self.candidates.look_at(self.wanted, seen.id, seen.kind(), string_at(strings, seen.name));
-        }
-    }
-}
-
-/// The bytes up to the NUL, or nothing where there are none.
-fn string_at(strings: &[u8], offset: StrOff) -> &[u8] {
-    let rest = strings.get(offset.0 as usize..).unwrap_or_default();
-    CStr::from_bytes_until_nul(rest).map_or(b"", CStr::to_bytes)
 }
 
 /// The first eight bytes of wanted names: nearly every name of a kernel is told apart by these alone.

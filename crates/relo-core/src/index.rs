@@ -12,7 +12,7 @@
 //! Everything is little endian, whatever the BTF is. A damaged index is refused, never trusted; that nobody forged it
 //! is for those to know who keep it. What it says of a type is looked up in the BTF before it counts.
 
-use btf::{Btf, Kind, Places, TypeId};
+use btf::{Btf, Kind, Places, Search, TypeId};
 
 use crate::checksum::xxh64;
 use crate::{Candidates, Wanted, essential_name};
