@@ -111,26 +111,50 @@ pub(crate) struct Piece {
 /// All parts of a BTF, in their order.
 #[derive(Debug, Clone)]
 pub(crate) struct Pieces {
-    pub pieces: Vec<Piece>,
-    pub count: u32,
+    list: Vec<Piece>,
+    /// The part in which every so many types the next one stands.
+    table: Vec<u32>,
+    count: u32,
 }
 
 impl Pieces {
+    /// Types from one entry of the table to the next, as a power of two: about as many as a part has.
+    const TABLE_STRIDE: u32 = 10;
+
+    /// Of parts that have in `first` how many types they have.
+    pub(crate) fn of_lengths(mut list: Vec<Piece>) -> Pieces {
+        let (mut count, mut table) = (0u32, Vec::new());
+        for (number, piece) in (0..).zip(&mut list) {
+            count += std::mem::replace(&mut piece.first, count);
+            table.resize(count.div_ceil(1 << Pieces::TABLE_STRIDE) as usize, number);
+        }
+        Pieces { list, table, count }
+    }
+
     #[inline]
     fn find(&self, index: usize, types: Section<'_>) -> Option<u32> {
         if index >= self.count as usize {
             return None;
         }
-        let behind = self.pieces.partition_point(|piece| piece.first as usize <= index);
-        let piece = &self.pieces[behind.checked_sub(1)?];
+        let mut number = *self.table.get(index >> Pieces::TABLE_STRIDE)? as usize;
+        while self.list.get(number + 1).is_some_and(|next| next.first as usize <= index) {
+            number += 1;
+        }
+        let piece = &self.list[number];
         let index = index - piece.first as usize;
         types.step(*piece.starts.get(index / STRIDE)?, index % STRIDE)
+    }
+
+    /// How many parts there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
     }
 
     /// The index of the type that starts at an offset, where `next` gives the start of the type behind one.
     pub(crate) fn index_of(&self, offset: u32, next: impl Fn(u32) -> u32) -> Option<u32> {
         let begins = |piece: &Piece| piece.starts.first().is_some_and(|&start| start <= offset);
-        let piece = &self.pieces[self.pieces.partition_point(begins).checked_sub(1)?];
+        let piece = &self.list[self.list.partition_point(begins).checked_sub(1)?];
         let place = piece.starts.partition_point(|&start| start <= offset).checked_sub(1)?;
         let mut at = piece.starts[place];
         for behind in 0..STRIDE {

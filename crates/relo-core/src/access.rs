@@ -3,7 +3,7 @@
 use btf::{Array, Btf, CoreRelo, Kind, Type, TypeId};
 
 use crate::relo_kind::Subject;
-use crate::spec::{Accessor, LocalSpec, MAX_LEN, Spec};
+use crate::spec::{Accessor, Indexes, LocalSpec, MAX_LEN, Spec};
 use crate::{ReloError, ReloKind};
 
 impl LocalSpec {
@@ -129,12 +129,12 @@ pub(crate) fn is_flexible(btf: &Btf<'_>, last: Option<&Accessor>, array: Array) 
 ///
 /// libbpf reads them with `sscanf("%d")`, so it also takes signs and spaces; compilers write none
 /// of these, and a text that is not `a:b:c` is refused here.
-fn parse_numbers(access: &[u8]) -> Result<Vec<u32>, &'static str> {
+fn parse_numbers(access: &[u8]) -> Result<Indexes, &'static str> {
     let parts = 1 + access.iter().filter(|&&byte| byte == b':').count();
     if parts > MAX_LEN {
         return Err("it has more than 64 parts");
     }
-    let mut numbers = Vec::with_capacity(parts);
+    let mut numbers = Indexes::with_capacity(parts);
     for part in access.split(|&byte| byte == b':') {
         numbers.push(parse_number(part).ok_or("it is not a list of numbers")?);
     }

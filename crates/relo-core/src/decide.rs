@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use btf::{Btf, ByteOrder, Kind};
+use smallvec::SmallVec;
 
 use crate::answer::CandidateList;
 use crate::used::{Footprint, UsedSet};
@@ -30,12 +31,15 @@ pub struct Decision {
     pub diverges: bool,
 }
 
+/// Nearly always one.
+type Matches = SmallVec<[Arc<TargetSpec>; 1]>;
+
 /// A decision and what it stands on.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
     pub decision: Decision,
     /// The matches, in the order of the candidates; the first is the one that counts.
-    pub matches: Vec<Arc<TargetSpec>>,
+    pub matches: Matches,
 }
 
 /// What decides a relocation, besides the candidates.
@@ -79,9 +83,9 @@ impl Decider<'_> {
         if spec.0.kind == ReloKind::LocalTypeId {
             let local = local.clone()?;
             let decision = Decision { target: local.value, ..Decision::nothing(local) };
-            return Ok(Resolved { decision, matches: Vec::new() });
+            return Ok(Resolved { decision, matches: Matches::new() });
         }
-        let mut matches: Vec<Arc<TargetSpec>> = Vec::new();
+        let mut matches = Matches::new();
         let mut agreed: Option<Decision> = None;
         let mut outcome = Ok(());
         for &candidate in candidates {

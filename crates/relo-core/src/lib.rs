@@ -118,5 +118,5 @@ pub use reason::Reason;
 pub use record::{Outcome, RecordedRelo, relocate, relocate_all};
 pub use relo_kind::ReloKind;
 pub use skeleton::{EmbeddedObject, embedded_objects};
-pub use spec::{Accessor, LocalSpec, Spec, TargetSpec};
+pub use spec::{Accessor, Accessors, Indexes, LocalSpec, Spec, TargetSpec};
 pub use written::TypeIdMap;

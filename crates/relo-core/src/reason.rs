@@ -140,7 +140,7 @@ fn failing_accessor(
     let target = decider.target.btf(candidate);
     let mut reached = candidate.id;
     for len in 1..=local.0.accessors.len() {
-        let accessors = local.0.accessors[..len].to_vec();
+        let accessors = local.0.accessors[..len].into();
         let part = LocalSpec(Spec { accessors, ..local.0.clone() });
         match part.match_candidate(decider.local, target, candidate, decider.mode, &Footprint::new(false)) {
             Ok(Some(matched)) => reached = end_of(target, &matched.spec)?,

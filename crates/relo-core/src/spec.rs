@@ -1,6 +1,7 @@
 //! Specs: the path from a root type to a field, a type or an enumerator.
 
 use btf::{Btf, Error, Kind, StrOff, TypeId};
+use smallvec::SmallVec;
 
 use crate::{Candidate, ReloKind};
 
@@ -18,6 +19,12 @@ pub struct Accessor {
     pub name: Option<StrOff>,
 }
 
+/// The named steps of a path; nearly every one has so few that they need no memory of their own.
+pub type Accessors = SmallVec<[Accessor; 4]>;
+
+/// Every step of a path, in the same way.
+pub type Indexes = SmallVec<[u32; 6]>;
+
 /// A path within one BTF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
@@ -26,9 +33,9 @@ pub struct Spec {
     /// The type that the path starts from.
     pub root: TypeId,
     /// Named steps and indexes; anonymous members are left out. Empty for type based kinds.
-    pub accessors: Vec<Accessor>,
+    pub accessors: Accessors,
     /// Every step, anonymous members included.
-    pub raw: Vec<u32>,
+    pub raw: Indexes,
     /// Offset in bits from the root.
     pub bit_offset: u32,
 }
@@ -48,7 +55,7 @@ pub struct TargetSpec {
 
 impl Spec {
     pub(crate) fn new(kind: ReloKind, root: TypeId) -> Spec {
-        Spec { kind, root, accessors: Vec::new(), raw: Vec::new(), bit_offset: 0 }
+        Spec { kind, root, accessors: Accessors::new(), raw: Indexes::new(), bit_offset: 0 }
     }
 
     /// The raw spec as an access string: `0:1:2`; `0` for type based kinds.

@@ -145,7 +145,7 @@ fn path_of(spec: &Spec) -> Path {
     let step = |step: &relo_core::Accessor| (step.type_id, step.index, step.name.is_some());
     Path {
         root: spec.root,
-        raw: spec.raw.clone(),
+        raw: spec.raw.to_vec(),
         accessors: spec.accessors.iter().map(step).collect(),
         bit_offset: spec.bit_offset,
     }
