@@ -28,9 +28,17 @@ pub enum ErrorKind {
     /// The header is shorter than its fixed part, or longer than the data.
     #[error("a header length of {0} bytes is not possible")]
     HeaderLen(u32),
-    /// Type, layout and string sections overlap, leave the data or are not aligned.
-    #[error("the {0} section lies outside the data, overlaps another or is not aligned")]
+    /// Type and layout sections overlap others or are not aligned.
+    #[error("the {0} section overlaps another or is not aligned")]
     Section(&'static str),
+    /// The header speaks of more data than there is.
+    #[error("the header speaks of {needed} bytes, and there are {found}; has the file been cut short?")]
+    Cut {
+        /// Bytes up to the end of the strings.
+        needed: u64,
+        /// Bytes that there are.
+        found: u64,
+    },
     /// The string section must start and end with a NUL byte.
     #[error("the string section is malformed{}", if *.split { "" } else { "; is this split BTF that needs its base?" })]
     Strings {

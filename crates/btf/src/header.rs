@@ -46,7 +46,7 @@ impl Header {
         let field = |at: usize| order.u32(data, at, "the header").map(u64::from);
         let layout = if len >= LEN_WITH_LAYOUT { (field(24)?, field(28)?) } else { (0, 0) };
         let places = Places { types: (field(8)?, field(12)?), strings: (field(16)?, field(20)?), layout };
-        places.check((data.len() - len) as u64)?;
+        places.check(len as u64, data.len() as u64)?;
         let range = |(off, size): (u64, u64)| {
             let start = len + off as usize;
             start..start + size as usize
@@ -81,10 +81,11 @@ struct Places {
 }
 
 impl Places {
-    fn check(&self, available: u64) -> Result<(), Error> {
+    fn check(&self, header: u64, found: u64) -> Result<(), Error> {
         let types_end = self.types.0 + self.types.1;
-        if self.strings.0 + self.strings.1 > available {
-            return Err(ErrorKind::Section("string").at(16));
+        let needed = header + self.strings.0 + self.strings.1;
+        if needed > found {
+            return Err(ErrorKind::Cut { needed, found }.at(16));
         }
         if types_end > self.strings.0 || !self.types.0.is_multiple_of(4) {
             return Err(ErrorKind::Section("type").at(8));

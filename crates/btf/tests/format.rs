@@ -174,8 +174,8 @@ fn sections_in_the_wrong_place() {
     check(4, good.len() as u32 + 1, "HeaderLen");
     check(8, 2, "type");
     check(12, types + layout + 4, "type");
-    check(16, types + layout + 1, "string");
-    check(20, u32::MAX, "string");
+    check(16, types + layout + 1, "Cut");
+    check(20, u32::MAX, "Cut");
     check(24, types - 4, "layout");
     check(24, types + 2, "layout");
     check(28, layout + 4, "layout");

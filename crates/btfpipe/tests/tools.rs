@@ -48,7 +48,11 @@ fn min_core_btf() {
     // One bad object costs the others nothing.
     world.check("min-core-btf new.btf again.btf text.o pid.bpf.o", 1, "text.o: ");
     assert_eq!(std::fs::read(world.path("again.btf")).unwrap().len() as u64, answer["bytes"]["minimized"]);
-    world.check("min-core-btf new.btf folder/is/not/there.btf pid.bpf.o", 1, "folder/is/not/there.btf: ");
+    world.check(
+        "min-core-btf new.btf folder/is/not/there.btf pid.bpf.o",
+        1,
+        "its folder is not there; make it first",
+    );
     assert!(bpftool(&world.path("")).is_none_or(|theirs| theirs == bytes), "bpftool makes another BTF");
 }
 
@@ -104,6 +108,11 @@ fn dump() {
     assert!(header.contains("struct task {\n\tint flags;"), "{header}");
     world.check("dump pid.bpf.o", 0, "");
     world.check("dump text.o", 1, "text.o: ");
+    let bytes = std::fs::read(world.path("old.btf")).unwrap();
+    std::fs::write(world.path("cut.btf"), &bytes[..bytes.len() - 1]).unwrap();
+    world.check("dump cut.btf", 1, "has the file been cut short?");
+    // It would fill the memory otherwise.
+    world.check("dump /dev/zero", 1, "/dev/zero: can't be read: a device");
 }
 
 #[test]

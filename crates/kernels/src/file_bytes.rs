@@ -13,6 +13,9 @@ const WORTH_MAPPING: u64 = 128 << 10;
 /// The same for bytes that stay, where what is read needs pages of its own.
 const WORTH_KEEPING_MAPPED: u64 = 8 << 10;
 
+/// What is read of a pipe or of a file without a size at most, since it takes memory that mapped files don't.
+const STREAM_LIMIT: u64 = 1 << 30;
+
 /// Up to here all pages are mapped at once, which is cheaper than a fault for every few.
 const WORTH_POPULATING: u64 = 64 << 20;
 
@@ -74,7 +77,10 @@ impl FileBytes {
         if metadata.is_file() && metadata.len() > 0 {
             return read_whole(file, metadata.len() as usize).map(FileBytes::from);
         }
-        FileBytes::read(file, 0, limit)
+        if std::os::unix::fs::FileTypeExt::is_char_device(&metadata.file_type()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a device, and no file or pipe"));
+        }
+        FileBytes::read(file, 0, limit.min(STREAM_LIMIT))
     }
 
     /// Everything that a stream gives.
@@ -193,6 +199,7 @@ mod tests {
     #[test]
     fn streams_end_somewhere() {
         assert!(FileBytes::read(io::repeat(1), 0, 1 << 16).is_err());
+        assert!(FileBytes::open(Path::new("/dev/zero"), 1 << 40).is_err());
         assert!(FileBytes::open(Path::new("/proc/self/stat"), 1 << 16).unwrap().len() > 10);
     }
 

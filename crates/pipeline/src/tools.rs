@@ -144,7 +144,12 @@ pub(crate) fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut temp = tempfile::Builder::new()
         .prefix(".btfpipe-")
         .permissions(std::fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder)?;
+        .tempfile_in(folder)
+        // Its own message names a file that nobody has asked for.
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => io::Error::new(error.kind(), "its folder is not there; make it first"),
+            kind => kind.into(),
+        })?;
     temp.write_all(bytes)?;
     temp.persist(path)?;
     Ok(())
