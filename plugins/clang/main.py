@@ -1,5 +1,6 @@
 """Compiles BPF programs with clang: the same bytes in whatever folder they stand."""
 
+import functools
 import os
 import re
 import shutil
@@ -76,8 +77,9 @@ def header_of(job):
     return folder
 
 
+@functools.lru_cache(maxsize=None)
 def find_clang(wanted):
-    """The path and the major number, as btfpipe itself chooses."""
+    """The path and the major number, as btfpipe itself chooses; a worker asks once."""
     newest_first = ["clang-%d" % major for major in range(NEWEST, TYPE_MATCHES - 1, -1)]
     old = None
     for name in [wanted] if wanted else ["clang", *newest_first]:

@@ -1,7 +1,7 @@
 //! A sha256.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -33,12 +33,15 @@ impl Digest {
     pub fn of_file(path: &Path) -> Result<(Digest, u64), Error> {
         let read = || {
             let mut hashing = Hashing::new(std::fs::File::open(path)?);
-            let size = io::copy(&mut hashing, &mut io::sink())?;
+            let size = hashing.copy_to(&mut io::sink())?;
             Ok((hashing.finish(), size))
         };
         read().map_err(|cause| Error::io("read", path, cause))
     }
 }
+
+/// Bytes that are read at a time: kernels have megabytes, and each read is a system call.
+const BLOCK: usize = 1 << 17;
 
 /// Hashes what is read through it.
 pub(crate) struct Hashing<R> {
@@ -49,6 +52,23 @@ pub(crate) struct Hashing<R> {
 impl<R: Read> Hashing<R> {
     pub(crate) fn new(inner: R) -> Hashing<R> {
         Hashing { inner, hasher: Sha256::new() }
+    }
+
+    /// Reads all of it, and writes the same.
+    pub(crate) fn copy_to(&mut self, out: &mut impl Write) -> io::Result<u64> {
+        let mut block = vec![0; BLOCK];
+        let mut size = 0;
+        loop {
+            match self.read(&mut block) {
+                Ok(0) => return Ok(size),
+                Ok(len) => {
+                    out.write_all(&block[..len])?;
+                    size += len as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The digest of everything read so far.

@@ -123,17 +123,34 @@ impl Store {
 
     /// Keeps a copy of a file's content.
     pub fn put_file(&self, path: &Path) -> Result<Digest, Error> {
+        let (temp, digest) = self.copy(path)?;
+        self.persist(temp, &self.blob_path(&digest))?;
+        Ok(digest)
+    }
+
+    /// Keeps a copy of a file's content if it is what was promised, and says where; else nothing is kept, and the answer is
+    /// what it is instead. The file is read once, so that it may change meanwhile.
+    pub fn put_promised(&self, path: &Path, promised: &Digest) -> Result<Result<PathBuf, Digest>, Error> {
+        let (temp, found) = self.copy(path)?;
+        if found != *promised {
+            return Ok(Err(found));
+        }
+        let blob = self.blob_path(promised);
+        self.persist(temp, &blob)?;
+        Ok(Ok(blob))
+    }
+
+    /// A copy that is not in its place yet, and its digest.
+    fn copy(&self, path: &Path) -> Result<(NamedTempFile, Digest), Error> {
         let file = File::open(path).map_err(|cause| Error::io("read", path, cause))?;
         let mut reader = Hashing::new(file);
         let mut copy = || {
             let mut temp = temp_file(&self.root.join("tmp"))?;
-            io::copy(&mut reader, temp.as_file_mut())?;
+            reader.copy_to(temp.as_file_mut())?;
             Ok(temp)
         };
         let temp = copy().map_err(|cause| Error::io("copy into the store", path, cause))?;
-        let digest = reader.finish();
-        self.persist(temp, &self.blob_path(&digest))?;
-        Ok(digest)
+        Ok((temp, reader.finish()))
     }
 
     /// Takes over a file that was fetched into [`Store::parts`]; the answer is where it is now.
@@ -338,6 +355,11 @@ mod tests {
         fs::write(&file, b"changed").unwrap();
         assert_eq!(store.get(&of_file).unwrap().unwrap(), b"of a file");
         let absent = Digest::of(b"absent");
+        let changed = Digest::of(b"changed");
+        assert_eq!(store.put_promised(&file, &absent).unwrap(), Err(changed));
+        assert!(!store.contains(&changed));
+        let kept = store.put_promised(&file, &changed).unwrap().unwrap();
+        assert_eq!((fs::read(&kept).unwrap(), store.path_of(&changed)), (b"changed".to_vec(), Some(kept)));
         assert_eq!((store.get(&absent).unwrap(), store.path_of(&absent)), (None, None));
         assert!(!store.contains(&absent));
         assert!(store.put_file(Path::new("/nonexistent/file")).unwrap_err().is_not_found());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use kernels::Digest;
 use plugin::{Class, Input, KernelRef, Level, Provides};
@@ -153,7 +154,7 @@ impl Actor {
         attempt: u32,
         asked: &Asked<'_>,
     ) -> Result<Acted, SourceError> {
-        let name = self.plugin.name();
+        let (name, begin) = (self.plugin.name(), Instant::now());
         let failed = |error: std::io::Error| SourceError {
             class: Class::Tool,
             message: format!("{}: {error}", stage.work.display()),
@@ -182,7 +183,9 @@ impl Actor {
             None => self.plugin.run_in_worker(&request, stage.work, &mut listen),
             Some(folder) => self.plugin.run_request(&request, &mut listen).map(|result| (result, folder)),
         };
-        acted.map(|(result, folder)| Acted { result, folder }).map_err(source_error)
+        let (result, folder) = acted.map_err(source_error)?;
+        task.acted(name, begin.elapsed(), result.busy());
+        Ok(Acted { result, folder })
     }
 }
 

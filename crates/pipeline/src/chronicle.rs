@@ -82,6 +82,13 @@ impl Listener for Chronicle {
             Event::Moved { task, done, total, message } => {
                 json!({ "event": "moved", "action": task, "done": done, "total": total, "message": message })
             }
+            Event::Acted { task, plugin, took, busy } => {
+                let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+                json!({
+                    "event": "acted", "action": task, "plugin": plugin, "took_us": micros(took),
+                    "busy_us": busy.map(micros),
+                })
+            }
             Event::Kept { phase, subject, why } => {
                 json!({ "event": "kept", "step": phase.name(), "subject": subject, "why": why })
             }
@@ -247,6 +254,7 @@ mod tests {
         events.plan(3);
         let task = events.begin(Phase::Fetch, "debian/12");
         task.moved(1, Some(2), "half\n\"way\"");
+        task.acted("mine", Duration::from_millis(3), Some(Duration::from_micros(1500)));
         task.done("1 MB");
         events.begin(Phase::Verify, "debian/13").failed("no");
         events.kept(Phase::Minimize, "debian/11", "in the store");
@@ -254,6 +262,10 @@ mod tests {
         let summary = crate::summary::tests::example();
         chronicle.end(Some(&summary), Code::Failed, "something FAILED").unwrap();
         let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        assert!(
+            text.contains(r#""event":"acted","action":1,"plugin":"mine","took_us":3000,"busy_us":1500}"#),
+            "{text}"
+        );
         let recorded = Recorded::parse(&text).unwrap();
         let seen: Vec<(&str, &str)> =
             recorded.actions.iter().map(|timed| (timed.step.as_str(), timed.end.as_str())).collect();

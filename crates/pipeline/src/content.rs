@@ -224,16 +224,11 @@ fn fetch_packages(
         let file = &package.file;
         let fetched =
             files.get(file.as_str()).ok_or_else(|| Failure::new(format!("the source brought no {file}")))?;
-        let (found, _) = Digest::of_file(fetched)?;
-        if found != package.sha256 {
-            let wanted = package.sha256;
-            return Err(Failure::digest(format!(
-                "{file} has sha256 {found}, {wanted} was promised; nothing was read"
-            ))
-            .into());
-        }
-        let digest = supply.store.put_file(fetched)?;
-        paths.extend(supply.store.path_of(&digest));
+        let wanted = package.sha256;
+        let kept = supply.store.put_promised(fetched, &wanted)?;
+        paths.push(kept.map_err(|found| {
+            Failure::digest(format!("{file} has sha256 {found}, {wanted} was promised; nothing was read"))
+        })?);
     }
     Ok(paths)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What an action does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +80,17 @@ pub enum Event {
         total: Option<u64>,
         /// What it is at.
         message: String,
+    },
+    /// A plugin has answered for an action.
+    Acted {
+        /// Which.
+        task: u64,
+        /// The plugin.
+        plugin: String,
+        /// From the wish to the checked result.
+        took: Duration,
+        /// For how much of it the plugin itself worked, by its own word.
+        busy: Option<Duration>,
     },
     /// An action has nothing to do.
     Kept {
@@ -198,6 +210,12 @@ impl Task<'_> {
     /// The action got further.
     pub fn moved(&self, done: u64, total: Option<u64>, message: impl Into<String>) {
         self.events.listener.hear(Event::Moved { task: self.task, done, total, message: message.into() });
+    }
+
+    /// A plugin did something for the action.
+    pub fn acted(&self, plugin: &str, took: Duration, busy: Option<Duration>) {
+        let plugin = plugin.to_owned();
+        self.events.listener.hear(Event::Acted { task: self.task, plugin, took, busy });
     }
 
     /// The action gave a result.

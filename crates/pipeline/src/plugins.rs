@@ -1,6 +1,7 @@
 //! Source plugins as [`Sources`]: found by name, run by the host, their words turned into ours.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use plugin::{FETCH, KernelRef, Provides, RESOLVE, SourceKernel};
 use serde_json::{Value, json};
@@ -44,10 +45,11 @@ impl PluginSources<'_> {
         request: Request<'_>,
         task: &Task<'_>,
     ) -> Result<crate::host::PluginResult, SourceError> {
+        let begin = Instant::now();
         let plugin = self.find(name)?;
         let request = Request { cancel: Some(self.stop.flag()), ..request };
         let mut listen = |event| tell(name, event, self.events, task);
-        match &self.cache {
+        let result = match &self.cache {
             Some(cache) if plugin.is_worker() => {
                 let work = cache.with_file_name("tmp");
                 let (mut result, folder) =
@@ -56,7 +58,9 @@ impl PluginSources<'_> {
                 moved.map(|()| result).map_err(|error| failure(&error.to_string()))
             }
             _ => plugin.run_request(&request, &mut listen).map_err(source_error),
-        }
+        }?;
+        task.acted(name, begin.elapsed(), result.busy());
+        Ok(result)
     }
 
     fn cache_of(&self, name: &str) -> Option<PathBuf> {

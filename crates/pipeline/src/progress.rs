@@ -139,6 +139,7 @@ impl Listener for Bars {
                     bar.set_message(format!("{title} {}", moved(done, total, &message)));
                 }
             }
+            Event::Acted { .. } => {}
             Event::Kept { .. } => self.count(),
             Event::Ended { task, end } => self.end(task, &end),
             Event::Note { level, text } => self.say(&note(level, &text)),
@@ -259,7 +260,7 @@ impl Listener for Lines {
     fn hear(&self, event: Event) {
         let mut state = locked(&self.shared.state);
         match event {
-            Event::Planned { .. } | Event::Kept { .. } => {}
+            Event::Planned { .. } | Event::Acted { .. } | Event::Kept { .. } => {}
             Event::Began { task, phase, subject } => {
                 let running = Running {
                     title: format!("{phase:<8} {subject}"),

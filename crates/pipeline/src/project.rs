@@ -440,7 +440,11 @@ pub(crate) fn located(uses: &str, with: &Node, pointer: &str, message: &str, hel
 
 /// `debian {"suites":["sid"]}`
 pub fn shown(request: &Request) -> String {
-    format!("{} {}", request.plugin, request.with)
+    let (with, longest) = (request.with.to_string(), 200);
+    match with.char_indices().nth(longest) {
+        Some((end, _)) => format!("{} {}…", request.plugin, &with[..end]),
+        None => format!("{} {with}", request.plugin),
+    }
 }
 
 /// Without the `./` that a root of `.` gives.

@@ -31,6 +31,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 
 PROTOCOL = 1
@@ -199,7 +200,10 @@ def serve(source, name, version):
             problems = _problems(source, message.get("config"))
             _send(out, {"type": "invalid", "id": message["id"], "problems": problems})
         elif type == "run":
-            _send(out, {"type": "result", "id": message["id"], **_result(source, Job(message, out))})
+            begin = time.perf_counter()
+            result = _result(source, Job(message, out))
+            busy = {"metrics": {"busy_us": int((time.perf_counter() - begin) * 1e6)}}
+            _send(out, {"type": "result", "id": message["id"], **result, **busy})
         elif type == "shutdown":
             return
 

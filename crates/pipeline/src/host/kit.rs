@@ -449,11 +449,15 @@ impl Kit<'_> {
             if let Some(warning) = noise {
                 return Err(warning);
             }
-            let made = result.iter().flat_map(|result| {
-                let files = result.outputs.iter().map(|file| format!("{} {}", file.name, file.digest));
-                files.chain(result.kernels.iter().map(|kernel| kernel.id.clone()))
-            });
-            Ok(made.collect())
+            let mut made = Vec::new();
+            for result in result.iter() {
+                for file in &result.outputs {
+                    let digest = file.digest().map_err(|error| error.to_string())?;
+                    made.push(format!("{} {digest}", file.name));
+                }
+                made.extend(result.kernels.iter().map(|kernel| kernel.id.clone()));
+            }
+            Ok(made)
         };
         let (first, second) = (run()?, run()?);
         if self.plugin.manifest.cache.pure && first != second {

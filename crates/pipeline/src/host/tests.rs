@@ -149,7 +149,7 @@ read -r line; case "$line" in *shutdown*) exit 0;; esac; exit 1"#,
     assert_eq!(result.kernels[0].id, "k");
     assert_eq!(result.outputs[0].name, "abc");
     assert_eq!(result.outputs[0].path, fixture.path("work/out/sub/abc").canonicalize().unwrap());
-    assert_eq!((result.outputs[0].size, result.outputs[0].digest), (3, Digest::of(b"abc")));
+    assert_eq!((result.outputs[0].size, result.outputs[0].digest().unwrap()), (3, Digest::of(b"abc")));
     let run: Value = serde_json::from_slice(&fs::read(&result.outputs[1].path).unwrap()).unwrap();
     assert_eq!((&run["step"], &run["config"]["a"], &run["attempt"]), (&json!("step"), &json!(1), &json!(1)));
     assert_eq!(run["deadline_ms"], 600_000);
@@ -581,6 +581,7 @@ fn the_plugin_debian_for_real() {
     );
     let expected: Vec<_> =
         kernel.packages.iter().map(|package| (package.sha256.clone(), package.size)).collect();
-    let found: Vec<_> = fetched.outputs.iter().map(|file| (file.digest.to_string(), file.size)).collect();
+    let found: Vec<_> =
+        fetched.outputs.iter().map(|file| (file.digest().unwrap().to_string(), file.size)).collect();
     assert_eq!(found, expected);
 }

@@ -55,8 +55,11 @@ impl Room {
         self.folder.path().join("work")
     }
 
-    /// The inputs where it can read them, and a folder that goes with their links.
-    fn bring(&self, inputs: &[Input], reads: &[PathBuf]) -> io::Result<(Vec<Input>, TempDir)> {
+    /// The inputs where it can read them, and a folder that goes with their links, if there are any.
+    fn bring(&self, inputs: &[Input], reads: &[PathBuf]) -> io::Result<(Vec<Input>, Option<TempDir>)> {
+        if inputs.iter().all(|input| reads.contains(&input.path)) {
+            return Ok((inputs.to_vec(), None));
+        }
         let folder = tempfile::tempdir_in(self.inputs())?;
         let bring = |(number, input): (usize, &Input)| {
             if reads.contains(&input.path) {
@@ -69,7 +72,7 @@ impl Room {
             Ok(Input { path, ..input.clone() })
         };
         let brought: io::Result<Vec<Input>> = inputs.iter().enumerate().map(bring).collect();
-        Ok((brought?, folder))
+        Ok((brought?, Some(folder)))
     }
 }
 
