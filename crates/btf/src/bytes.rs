@@ -1,4 +1,6 @@
-//! Integers of either byte order.
+//! Integers of either byte order, and strings.
+
+use std::ffi::CStr;
 
 use crate::{Error, ErrorKind};
 
@@ -57,6 +59,13 @@ fn array<const N: usize>(data: &[u8], offset: usize, what: &'static str) -> Resu
         Some(bytes) => Ok(*bytes),
         None => Err(ErrorKind::TooShort(what).at(offset)),
     }
+}
+
+/// The bytes up to the NUL; the section ends with one, which parsing has made sure of.
+#[inline]
+pub(crate) fn string_at(strings: &[u8], offset: usize) -> Option<&[u8]> {
+    let text = CStr::from_bytes_until_nul(strings.get(offset..)?).ok()?;
+    Some(text.to_bytes())
 }
 
 #[cfg(test)]

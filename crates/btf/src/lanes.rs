@@ -6,12 +6,12 @@
 //! ends exactly there: from the first type on, all of them then are where one walk would have found them. When one is
 //! not proven, the pass is given up.
 
+use crate::bytes::string_at;
 use crate::header::Header;
-use crate::parse::{TYPE_LEN, string_at};
 use crate::places::{Piece, Pieces, STRIDE};
 use crate::search::{Search, Seen};
 use crate::size::Pointers;
-use crate::walk::{STOP, TRAILER_WORDS, WORD, words_behind};
+use crate::trailer::{TRAILER_WORDS, TYPE_LEN, UNKNOWN, WORD, words_behind};
 use crate::{ByteOrder, Kind, StrOff, TypeId};
 
 /// Pieces that are walked side by side: with more of them there are too few registers.
@@ -268,7 +268,7 @@ impl Step {
     /// By the number of the kind.
     fn table(kinds: u32) -> [Step; 128] {
         let mut steps = TRAILER_WORDS.map(|trailer| match trailer {
-            STOP => Step((TYPE_LEN / WORD) as u32 | Step::UNKNOWN),
+            UNKNOWN => Step((TYPE_LEN / WORD) as u32 | Step::UNKNOWN),
             known => Step((TYPE_LEN / WORD) as u32 + known),
         });
         for (number, step) in (0u32..).zip(&mut steps) {

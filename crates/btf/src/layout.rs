@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::parse::TYPE_LEN;
-use crate::walk::vlen;
+use crate::trailer::{TYPE_LEN, vlen};
 use crate::{ByteOrder, Kind};
 
 /// Bytes after the common part, and for each element.

@@ -41,6 +41,7 @@ mod parse;
 mod places;
 mod search;
 mod size;
+mod trailer;
 mod types;
 mod walk;
 mod write;

@@ -1,21 +1,19 @@
 //! A BTF read from its bytes, with the place of every type.
 
 use std::borrow::Cow;
-use std::ffi::CStr;
 use std::sync::Arc;
 
+use crate::bytes::string_at;
 use crate::header::Header;
 use crate::lanes::{self, Passed};
 use crate::layout::Shapes;
 use crate::places::{Offsets, Places, Section};
 use crate::search::{Search, Seen};
 use crate::size::{PointerSize, Pointers};
+use crate::trailer::TYPE_LEN;
 use crate::types::Type;
 use crate::walk::{Walk, Walked};
 use crate::{ByteOrder, Error, ErrorKind, Kind, StrOff, TypeId};
-
-/// Bytes of a type's common part: name, info, size or type.
-pub(crate) const TYPE_LEN: usize = 12;
 
 /// A BTF, complete or split on a base. Immutable.
 #[derive(Debug, Clone)]
@@ -291,13 +289,6 @@ impl<'d> Btf<'d> {
             |id| self.resolve(id).is_ok_and(|ty| matches!(ty.kind(), Kind::Unknown(_) | Kind::Void));
         !self.shapes.is_empty() || self.own_ids().any(unknown)
     }
-}
-
-/// The bytes up to the NUL; the section ends with one, which parsing has made sure of.
-#[inline]
-pub(crate) fn string_at(strings: &[u8], offset: usize) -> Option<&[u8]> {
-    let text = CStr::from_bytes_until_nul(strings.get(offset..)?).ok()?;
-    Some(text.to_bytes())
 }
 
 fn check_strings(data: &[u8], header: &Header, split: bool) -> Result<(), Error> {

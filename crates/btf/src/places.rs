@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::parse::TYPE_LEN;
-use crate::walk::{trailer_of, vlen};
+use crate::trailer::{TYPE_LEN, trailer_of, vlen};
 use crate::{Btf, ByteOrder, TypeId};
 
 /// Types from one known place to the next.

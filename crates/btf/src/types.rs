@@ -1,8 +1,7 @@
 //! One type, read where it stands.
 
 use crate::bytes::ByteOrder;
-use crate::parse::TYPE_LEN;
-use crate::walk::vlen;
+use crate::trailer::{TYPE_LEN, vlen};
 use crate::{Btf, Error, ErrorKind, Kind, StrOff, TypeId};
 
 /// Bytes of a member: name, type, offset.

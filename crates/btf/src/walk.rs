@@ -1,9 +1,10 @@
 //! The pass over the types that says of everything what is wrong with it.
 
+use crate::bytes::string_at;
 use crate::header::Header;
 use crate::layout::{self, Frame, Shapes};
-use crate::parse::{TYPE_LEN, string_at};
 use crate::size::Pointers;
+use crate::trailer::{TRAILER_WORDS, TYPE_LEN, UNKNOWN, WORD, trailer_of, vlen, words_behind};
 use crate::{Btf, ByteOrder, Error, ErrorKind, Kind, StrOff, TypeId};
 
 /// A walk from one type to the next.
@@ -141,43 +142,7 @@ const STEPS: [u32; 128] = {
     steps
 };
 
-/// Not just to be stepped over.
-pub(crate) const STOP: u32 = 1 << 31;
+/// Not just to be stepped over: kinds whose length has to be looked up are that from the start.
+const STOP: u32 = UNKNOWN;
 /// A FUNC, to be stepped over.
 const FUNC: u32 = 1 << 30;
-/// All parts of a type are words.
-pub(crate) const WORD: usize = 4;
-
-/// [`Kind::trailer`] of every kind number in words, looked up rather than chosen: this is the innermost loop. The fixed
-/// part in the lowest byte, what each element takes above; [`STOP`] where it does not follow from the kind's number.
-pub(crate) const TRAILER_WORDS: [u32; 128] = {
-    let mut trailers = [STOP; 128];
-    let mut number = 0;
-    while number < trailers.len() {
-        if let Some((fixed, each)) = Kind::from_info((number as u32) << 24).trailer() {
-            trailers[number] = (fixed / WORD) as u32 | ((each / WORD) as u32) << 8;
-        }
-        number += 1;
-    }
-    trailers
-};
-
-/// What follows a type's common part, in words.
-#[inline]
-pub(crate) fn words_behind(trailer: u32, info: u32) -> usize {
-    (trailer & 0xff) as usize + (trailer >> 8 & 0xff) as usize * vlen(info) as usize
-}
-
-/// What follows the common part, by `info`: a fixed part and what each element takes, in bytes. None where it does not
-/// follow from the kind's number.
-#[inline]
-pub(crate) fn trailer_of(info: u32) -> Option<(usize, usize)> {
-    let trailer = TRAILER_WORDS[(info >> 24 & 0x7f) as usize];
-    (trailer != STOP).then_some((WORD * (trailer & 0xff) as usize, WORD * (trailer >> 8) as usize))
-}
-
-/// The number of elements: bits 0 to 23 of `info`.
-#[inline]
-pub(crate) fn vlen(info: u32) -> u32 {
-    info & 0x00ff_ffff
-}
