@@ -16,8 +16,8 @@ use crate::{ByteOrder, Kind, StrOff, TypeId};
 
 /// Pieces that are walked side by side: with more of them there are too few registers.
 const LANES: usize = 4;
-/// Words of a piece. Small, so that the lanes end at about the same time.
-const PIECE: usize = 1 << 14;
+/// Words of a piece. Small, so that the lanes end at about the same time; and what a fuzzer makes has several.
+const PIECE: usize = if cfg!(fuzzing) { 32 } else { 1 << 14 };
 /// Types in a row that have to make sense where a piece is to begin.
 const SENSIBLE: usize = 16;
 /// Names that are looked at together: reading one where it stands takes longer than all else that is done with it, and
@@ -100,7 +100,8 @@ impl<'p, D: Fn([u8; WORD]) -> u32, S: Search> Pass<'p, D, S> {
                 let name = string_at(self.strings, ty.name.0 as usize).unwrap_or_default();
                 pointers.look_at(ty.id, name, self.word(at as usize + 2));
             }
-            if Step::is_searched(self.search.kinds(), ty.kind.number().into()) {
+            let is_searched = Step::is_searched(self.search.kinds(), ty.kind.number().into());
+            if is_searched && (ty.kind != Kind::Int || self.is_wanted(at)) {
                 seen.push(ty);
             }
         }
@@ -233,13 +234,17 @@ impl<'p, D: Fn([u8; WORD]) -> u32, S: Search> Pass<'p, D, S> {
         let mut kept = looked_at;
         for index in looked_at..self.kept.len() {
             let at = self.kept[index];
-            let name = string_at(self.strings, self.word(at as usize) as usize);
-            if name.is_some_and(|name| self.search.is(name)) || self.is_int(at) {
+            if self.is_wanted(at) || self.is_int(at) {
                 self.kept[kept] = at;
                 kept += 1;
             }
         }
         self.kept.truncate(kept);
+    }
+
+    fn is_wanted(&self, at: u32) -> bool {
+        let name = string_at(self.strings, self.word(at as usize) as usize);
+        name.is_some_and(|name| self.search.is(name))
     }
 
     fn is_int(&self, at: u32) -> bool {
@@ -303,12 +308,12 @@ mod tests {
     use crate::places::{Offsets, Section};
     use crate::{Btf, Builder, IntEncoding};
 
-    /// Structs and INTs whose names begin with `w`; a look at the names lets `wrong` pass as well.
+    /// Types of three kinds whose names begin with `w`; a look at the names lets `wrong` pass as well.
     struct Named;
 
     impl Search for Named {
         fn kinds(&self) -> u32 {
-            1 << Kind::Struct.number() | 1 << Kind::Enum.number()
+            1 << Kind::Struct.number() | 1 << Kind::Enum.number() | 1 << Kind::Int.number()
         }
 
         fn may_be(&self, strings: &[u8], name: StrOff) -> bool {
