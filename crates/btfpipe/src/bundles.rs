@@ -183,9 +183,12 @@ struct VerifyArguments {
     /// The bundle that a delta pack is for, to apply it
     #[arg(long, value_name = "BUNDLE")]
     base: Option<PathBuf>,
+    /// The pipeline that made the release: its plugins make their layouts again
+    #[arg(long, value_name = "FILE")]
+    pipeline: Option<PathBuf>,
     /// Build the packages of a pipeline twice, in other folders, with another umask, time zone, locale and number of
     /// threads, and list every difference
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "key", "programs", "base"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "key", "programs", "base", "pipeline"])]
     reproduce: Option<PathBuf>,
     /// What both runs of --reproduce get as well, e.g. --offline
     #[arg(last = true, requires = "reproduce")]
@@ -253,12 +256,12 @@ fn lookup(arguments: &LookupArguments, voice: &mut Voice<'_>) -> Result<Code, To
 }
 
 fn verify(arguments: &VerifyArguments, voice: &mut Voice<'_>) -> Result<Code, ToolError> {
-    let VerifyArguments { path, key, programs, base, reproduce, arguments, form } = arguments;
+    let VerifyArguments { path, key, programs, base, pipeline, reproduce, arguments, form } = arguments;
     if let Some(pipeline) = reproduce {
         return bundles::reproduce::reproduce(pipeline, arguments, form.form(), voice);
     }
     let path = path.clone().unwrap_or_default();
-    let (key, programs, base) = (key.clone(), programs.clone(), base.clone());
-    let options = bundles::verify::Options { path, key, programs, base };
+    let (key, programs, base, pipeline) = (key.clone(), programs.clone(), base.clone(), pipeline.clone());
+    let options = bundles::verify::Options { path, key, programs, base, pipeline };
     bundles::verify::verify(&options, form.form(), voice)
 }

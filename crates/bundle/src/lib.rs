@@ -103,7 +103,7 @@ pub use key::{KernelEntry, KernelKey};
 #[cfg(feature = "full")]
 pub use layout::{Deliverable, Layout, Member, UnknownLayout};
 #[cfg(feature = "full")]
-pub use manifest::{LayoutEntry, MANIFEST_VERSION, Manifest, ManifestKernel, PackageEntry};
+pub use manifest::{LayoutEntry, LayoutPlugin, MANIFEST_VERSION, Manifest, ManifestKernel, PackageEntry};
 #[cfg(feature = "full")]
 pub use outcomes::{Outcome, Outcomes};
 #[cfg(feature = "full")]

@@ -37,14 +37,32 @@ pub struct LayoutEntry {
     pub arch: Arch,
     /// The digest and size of the file.
     pub content: BlobRef,
+    /// The plugin that made it, where the layout is none of our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<LayoutPlugin>,
+}
+
+/// The plugin that made a layout.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LayoutPlugin {
+    /// Its name.
+    pub name: String,
+    /// The digest of all that decides what it does, without its configuration.
+    pub sha256: Digest,
 }
 
 impl LayoutEntry {
+    /// What the manifest says of a file that a plugin made.
+    pub fn by(plugin: LayoutPlugin, layout: &str, file: String, arch: Arch, bytes: &[u8]) -> LayoutEntry {
+        let content = BlobRef { sha256: Digest::of(bytes), size: bytes.len() as u64 };
+        LayoutEntry { file, layout: layout.to_owned(), arch, content, plugin: Some(plugin) }
+    }
+
     /// What the manifest says of `deliverable`.
     pub fn of(deliverable: &Deliverable, arch: Arch) -> LayoutEntry {
         let Deliverable { layout, file, bytes } = deliverable;
         let content = BlobRef { sha256: Digest::of(bytes), size: bytes.len() as u64 };
-        LayoutEntry { file: file.clone(), layout: layout.name().to_owned(), arch, content }
+        LayoutEntry { file: file.clone(), layout: layout.name().to_owned(), arch, content, plugin: None }
     }
 }
 

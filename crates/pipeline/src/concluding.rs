@@ -67,6 +67,7 @@ pub(crate) fn released(folder: &Path) -> Option<Released> {
 pub(crate) fn phase(role: Role) -> Phase {
     match role {
         Role::Transform => Phase::Transform,
+        Role::Package => Phase::Package,
         Role::Verify => Phase::Check,
         Role::Publish => Phase::Publish,
     }
@@ -91,7 +92,7 @@ impl Concluding<'_> {
     /// All steps, in their order. One that fails costs no other check, and every publisher.
     pub fn all(&self, report: &mut Report) {
         let mut more = Released::new();
-        for step in self.project.steps.iter().filter(|step| step.role != Role::Transform) {
+        for step in self.project.steps.iter().filter(|step| step.role.is_conclusion()) {
             let phase = phase(step.role);
             let Some(mut files) = released(self.dist.folder()) else {
                 self.events.begin(phase, &*step.name).failed("there is no release");
@@ -118,7 +119,7 @@ impl Concluding<'_> {
             Role::Publish if !self.project.select.is_empty() => {
                 Some("a part of the kernels is not published")
             }
-            Role::Transform | Role::Verify | Role::Publish => None,
+            Role::Transform | Role::Package | Role::Verify | Role::Publish => None,
         }
     }
 
@@ -191,7 +192,7 @@ impl Concluding<'_> {
         }
         let folder = match step.role {
             Role::Publish => None,
-            Role::Transform | Role::Verify => Some(step.name.as_str()),
+            Role::Transform | Role::Package | Role::Verify => Some(step.name.as_str()),
         };
         self.dist.add(folder, &made).map_err(Failure::new)?;
         let left = made.into_iter().map(|(name, bytes)| Left {
@@ -206,7 +207,11 @@ impl Concluding<'_> {
 fn unpack(file: &str, input: &Input, folder: &Path) -> Result<Option<Input>, Failure> {
     let Ok(bundle) = Bundle::open_file(&input.path) else { return Ok(None) };
     let name = file.trim_end_matches(".zst");
-    let path = folder.join(name);
-    std::fs::write(&path, bundle.tar()).map_err(Failure::new)?;
-    Ok(Some(host::input(name, &path)?))
+    Ok(Some(unpacked(&bundle, name, &folder.join(name))?))
+}
+
+/// A package's archive without compression, as the input `name`.
+pub(crate) fn unpacked(bundle: &Bundle, name: &str, path: &Path) -> Result<Input, Failure> {
+    std::fs::write(path, bundle.tar()).map_err(Failure::new)?;
+    Ok(host::input(name, path)?)
 }

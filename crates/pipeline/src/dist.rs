@@ -221,11 +221,16 @@ impl Dist {
         let Ok(manifest) = bundle::Manifest::parse(&text) else {
             return Vec::new();
         };
+        let stems: Vec<String> =
+            manifest.packages.iter().map(|package| format!("{}-{}-", package.name, package.arch)).collect();
         let layouts = manifest.layouts.into_iter().map(|layout| layout.file);
         let files = manifest.packages.into_iter().map(|package| package.file).chain(layouts);
-        // A manifest is only text: nothing outside of the folder is removed on its word.
-        let ours = |name: &String| ENDS.iter().any(|end| name.ends_with(end)) && !name.contains('/');
-        files.filter(ours).collect()
+        // A manifest is only text: nothing outside of the folder is removed on its word, nor what isn't called after a
+        // package. Plugins choose the endings of their layouts.
+        let is_called_so = |name: &String| {
+            ENDS.iter().any(|end| name.ends_with(end)) || stems.iter().any(|stem| name.starts_with(stem))
+        };
+        files.filter(|name| is_called_so(name) && !name.contains('/')).collect()
     }
 }
 

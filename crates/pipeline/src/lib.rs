@@ -25,6 +25,7 @@ pub mod glob;
 pub mod host;
 mod json;
 pub mod key;
+mod laying_out;
 pub mod ledger;
 pub mod lock_changes;
 pub mod locking;

@@ -14,6 +14,8 @@ use crate::steps::{self, PluginStep};
 pub enum Role {
     /// Makes another BTF of each kernel, whose decisions are compared.
     Transform,
+    /// Makes a file of each package, in a layout of its own.
+    Package,
     /// Looks at the release.
     Verify,
     /// Brings the release to its users.
@@ -38,8 +40,17 @@ impl Role {
     pub fn provides(self) -> Provides {
         match self {
             Role::Transform => Provides::Transform,
+            Role::Package => Provides::Package,
             Role::Verify => Provides::Verify,
             Role::Publish => Provides::Publish,
+        }
+    }
+
+    /// Whether it has its turn when the release is there.
+    pub fn is_conclusion(self) -> bool {
+        match self {
+            Role::Transform | Role::Package => false,
+            Role::Verify | Role::Publish => true,
         }
     }
 
@@ -47,6 +58,7 @@ impl Role {
     fn behind(place: usize) -> &'static [Role] {
         match steps::NAMES[place] {
             "minimize" => &[Role::Transform],
+            "package" => &[Role::Package, Role::Verify, Role::Publish],
             _ => &[Role::Verify, Role::Publish],
         }
     }
@@ -88,6 +100,12 @@ impl Step {
             0 => entry.uses.clone(),
             number => format!("{}-{}", entry.uses, number + 1),
         };
+        if role == Role::Package && steps::layouts().contains(&name.as_str()) {
+            let problem = Problem::new(entry.uses_at, format!("`{name}` is a layout of btfpipe's own"));
+            return Err(
+                file.invalid(problem.help("its files would have the same names; call the plugin otherwise"))
+            );
+        }
         Ok(Step { actor, role, name, packages })
     }
 

@@ -157,8 +157,16 @@ impl Project {
 
     /// What plugins make of the minimized BTF of a package.
     pub fn transforms(&self, package: &Package) -> impl Iterator<Item = &Step> {
-        let is_one = |step: &&Arc<Step>| step.role == Role::Transform && step.is_for(&package.name);
-        self.steps.iter().filter(is_one).map(Arc::as_ref)
+        self.steps_of(Role::Transform, &package.name)
+    }
+
+    /// What makes files of a package in layouts of its own.
+    pub fn layouts(&self, package: &str) -> impl Iterator<Item = &Step> {
+        self.steps_of(Role::Package, package)
+    }
+
+    fn steps_of(&self, role: Role, package: &str) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |step| step.role == role && step.is_for(package)).map(Arc::as_ref)
     }
 
     /// All requests of the file, also those whose `when:` doesn't hold now, and those of every profile alone.

@@ -1,7 +1,7 @@
 //! Packages: made when what they hold changed, or when they are no longer where they were put.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bundle::attestation::Build;
@@ -11,11 +11,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
+use crate::acting::{Stage, cache_in};
 use crate::dist::{Dist, Shipped};
 use crate::events::{Events, Phase};
 use crate::key::Key;
+use crate::laying_out;
 use crate::ledger::End;
-use crate::outcome::{Code, Error};
+use crate::outcome::{Code, Error, Failure};
 use crate::packaging::{self, Packed, Settings};
 use crate::project::{Options, Project};
 use crate::releasing;
@@ -28,6 +30,8 @@ pub(crate) struct Publishing<'a> {
     pub project: &'a Project,
     pub works: &'a Works<'a>,
     pub dist: &'a Dist,
+    /// Where plugins work.
+    pub work: &'a Path,
     pub events: Events<'a>,
     pub options: &'a Options,
 }
@@ -54,6 +58,8 @@ struct Item {
 
 /// A file that was made, or was there.
 struct File<T> {
+    /// What plans and ledgers call it.
+    subject: String,
     key: Key,
     entry: T,
     /// What waits to be put in its place; none when it is there. Not bytes: a release has many such files.
@@ -87,7 +93,9 @@ impl Publishing<'_> {
                 let Some(bundle) = self.package(number, *arch, settings, done, report)? else {
                     continue;
                 };
-                let layouts = self.layouts(&bundle, *arch, settings, report)?;
+                let mut opened = None;
+                let mut layouts = self.layouts(&bundle, &mut opened, *arch, settings, report)?;
+                layouts.extend(self.layouts_of_plugins(&bundle, &mut opened, *arch, settings, report)?);
                 items.push(Item { package: number, arch: *arch, bundle, layouts });
             }
         }
@@ -117,10 +125,11 @@ impl Publishing<'_> {
         };
         let all: Vec<Packed<'_>> = kernels.iter().map(|(_, packed)| *packed).collect();
         let key = packaging::key(settings, &all, set);
+        let subject = format!("{}-{arch}.tar.zst", settings.name);
         if let Some(entry) = self.find(&key) {
-            return Ok(Some(File { key, entry, made: None }));
+            return Ok(Some(File { subject, key, entry, made: None }));
         }
-        let task = self.events.begin(Phase::Package, format!("{}-{arch}.tar.zst", settings.name));
+        let task = self.events.begin(Phase::Package, subject.as_str());
         let mut contents = Vec::new();
         for (worked, packed) in kernels {
             match self.works.files(worked, package) {
@@ -134,39 +143,102 @@ impl Publishing<'_> {
         let made = packaging::package(settings, contents, set, &mut file);
         let made = task.finish(made, |made| format!("{count} kernels, {} bytes", made.zst_size))?;
         let entry = PackageEntry::of(&made);
-        Ok(Some(File { key, entry, made: Some(file) }))
+        Ok(Some(File { subject, key, entry, made: Some(file) }))
     }
 
     /// A package in the layouts of others. One that can't be made costs the others nothing.
     fn layouts(
         &self,
         package: &File<PackageEntry>,
+        opened: &mut Option<Bundle>,
         arch: Arch,
         settings: Settings<'_>,
         report: &mut Report,
     ) -> Result<Vec<File<LayoutEntry>>, Error> {
-        let mut opened = None;
         let mut files = Vec::new();
         for layout in &settings.step.layouts {
             let key = packaging::layout_key(&package.key, *layout);
-            if let Some(entry) = self.find(&key) {
-                files.push(File { key, entry, made: None });
+            if let Some(entry) = self.find::<LayoutEntry>(&key) {
+                files.push(File { subject: entry.file.clone(), key, entry, made: None });
                 continue;
             }
-            let bundle = match &opened {
-                Some(bundle) => bundle,
-                None => opened.insert(self.open(package)?),
-            };
+            let bundle = self.open(package, opened)?;
             files.extend(self.layout(*layout, bundle, key, arch, settings, report)?);
         }
         Ok(files)
     }
 
-    fn open(&self, package: &File<PackageEntry>) -> Result<Bundle, Error> {
-        Ok(match &package.made {
-            Some(file) => Bundle::open_file(file.path())?,
-            None => Bundle::open_file(self.dist.folder().join(&package.entry.file))?,
-        })
+    /// The same in the layouts of plugins.
+    fn layouts_of_plugins(
+        &self,
+        package: &File<PackageEntry>,
+        opened: &mut Option<Bundle>,
+        arch: Arch,
+        settings: Settings<'_>,
+        report: &mut Report,
+    ) -> Result<Vec<File<LayoutEntry>>, Error> {
+        let mut files = Vec::new();
+        let cache = cache_in(self.works.store().root());
+        let patience = &self.options.patience;
+        let stage = Stage { work: self.work, cache: &cache, events: self.events, patience };
+        for step in self.project.layouts(settings.name) {
+            let subject = laying_out::subject(step, settings.name, arch);
+            let key = match laying_out::key(step, &package.key) {
+                Ok(key) => key,
+                Err(reason) => {
+                    report.note_failure(format!("{subject}: {reason}"), Code::Failed);
+                    continue;
+                }
+            };
+            let found = step.actor.is_pure().then(|| self.find::<LayoutEntry>(&key)).flatten();
+            if let Some(entry) = found {
+                files.push(File { subject, key, entry, made: None });
+                continue;
+            }
+            let bundle = self.open(package, opened)?;
+            let task = self.events.begin(Phase::Package, subject.as_str());
+            let made = laying_out::make(step, bundle, &self.path(package), stage, &task);
+            match task.finish(made, |(entry, _)| format!("{} bytes", entry.content.size)) {
+                Ok((entry, bytes)) => {
+                    files.push(File { subject, key, entry, made: Some(self.written(&bytes)?) });
+                }
+                Err(failure) => self.failed(subject, key, failure, report),
+            }
+        }
+        Ok(files)
+    }
+
+    /// A layout that can't be made, which costs the others nothing.
+    fn failed(&self, subject: String, key: Key, failure: Failure, report: &mut Report) {
+        report.note_failure(format!("{subject}: {failure}"), failure.code);
+        self.works.ledger().add(Phase::Package.name(), subject, key, End::Failed, Some(failure.message));
+    }
+
+    fn written(&self, bytes: &[u8]) -> Result<NamedTempFile, Error> {
+        let mut temp = self.dist.begin()?;
+        let written = temp.write_all(bytes);
+        written.map_err(|error| Error::Output { path: temp.path().to_owned(), error })?;
+        Ok(temp)
+    }
+
+    /// Where a package is now.
+    fn path(&self, package: &File<PackageEntry>) -> PathBuf {
+        match &package.made {
+            Some(file) => file.path().to_owned(),
+            None => self.dist.folder().join(&package.entry.file),
+        }
+    }
+
+    fn open<'o>(
+        &self,
+        package: &File<PackageEntry>,
+        opened: &'o mut Option<Bundle>,
+    ) -> Result<&'o Bundle, Error> {
+        let bundle = match opened.take() {
+            Some(bundle) => bundle,
+            None => Bundle::open_file(self.path(package))?,
+        };
+        Ok(opened.insert(bundle))
     }
 
     fn layout(
@@ -184,15 +256,11 @@ impl Publishing<'_> {
         let made = layout.deliver(bundle, settings.step.level, settings.workers());
         match task.finish(made, |made| format!("{} bytes", made.bytes.len())) {
             Ok(made) => {
-                let mut temp = self.dist.begin()?;
-                let written = temp.write_all(&made.bytes);
-                written.map_err(|error| Error::Output { path: temp.path().to_owned(), error })?;
-                Ok(Some(File { key, entry: LayoutEntry::of(&made, arch), made: Some(temp) }))
+                let temp = self.written(&made.bytes)?;
+                Ok(Some(File { subject: file, key, entry: LayoutEntry::of(&made, arch), made: Some(temp) }))
             }
             Err(error) => {
-                let reason = error.to_string();
-                report.note_failure(format!("{file}: {reason}"), Code::Failed);
-                self.works.ledger().add(Phase::Package.name(), file, key, End::Failed, Some(reason));
+                self.failed(file, key, Failure::new(error), report);
                 Ok(None)
             }
         }
@@ -235,14 +303,14 @@ impl Publishing<'_> {
     }
 
     /// Writes a file that is new, and remembers what became of it.
-    fn put<T: Shipped + Serialize>(&self, File { key, entry, made }: File<T>) -> Result<(), Error> {
+    fn put<T: Shipped + Serialize>(&self, File { subject, key, entry, made }: File<T>) -> Result<(), Error> {
         let end = if made.is_some() { End::Done } else { End::Kept };
         if let Some(made) = made {
             self.dist.put(entry.file(), made)?;
             let value = serde_json::to_value(&entry).unwrap_or_default();
             self.works.store().set_link(&key.text(), value)?;
         }
-        self.works.ledger().add(Phase::Package.name(), entry.file(), key, end, None);
+        self.works.ledger().add(Phase::Package.name(), subject, key, end, None);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use kernels::LockedPackage;
 use crate::engine::ProgramSet;
 use crate::locking::locked_packages;
 use crate::packaging::ENGINE;
+use crate::plugin_step::Role;
 use crate::problem::Text;
 use crate::project::Project;
 use crate::steps;
@@ -37,7 +38,9 @@ pub fn build<'a>(
             sha256: bundle::Digest::of(&program.elf),
         });
     }
-    let layouts = step.layouts.iter().map(|layout| layout.name().to_owned()).collect();
+    let own = step.layouts.iter().map(|layout| layout.name().to_owned());
+    let of_plugins = project.steps.iter().filter(|step| step.role == Role::Package);
+    let layouts = own.chain(of_plugins.map(|step| step.name.clone())).collect();
     let (profiles, set) = (&project.given.profiles, &project.given.set);
     let profiles = profiles.iter().map(|profile| format!("--profile {profile}"));
     let given = profiles.chain(set.iter().map(|word| format!("--set {word}"))).collect();

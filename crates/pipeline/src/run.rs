@@ -12,7 +12,6 @@ use crate::ledger::{End, LastRun};
 use crate::machines::Machines;
 use crate::outcome::{Code, Error};
 use crate::packaging;
-use crate::plugin_step::Role;
 use crate::project::{Options, Project};
 use crate::publishing::Publishing;
 use crate::relock;
@@ -83,17 +82,17 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
         );
         report.note_failure(text, Code::Failed);
     } else if let Some(step) = project.file.steps.package.as_ref().filter(|_| left == 0) {
-        let publishing =
-            Publishing { project: &project, works: &works, dist: &dist, events: tools.events, options };
+        let (project, works, dist, store, work) = (&project, &works, &dist, &store, work.as_path());
+        let publishing = Publishing { project, works, dist, work, events: tools.events, options };
         let packages = publishing.make_all(&done, step, epoch, &mut report)?;
         if let Some(verifier) = &verifier {
             let evidence = dist.folder().join("evidence");
             let machines = Machines {
                 verifier,
-                store: &store,
-                work: &work,
-                works: &works,
-                project: &project,
+                store,
+                work,
+                works,
+                project,
                 evidence: &evidence,
                 events: tools.events,
                 jobs: options.jobs(),
@@ -103,7 +102,6 @@ pub fn run(options: &Options, tools: Tools<'_>) -> Result<Finished, Error> {
         }
         if !options.patience.stop.is_told() {
             let (ledger, events) = (works.ledger(), tools.events);
-            let (project, store, dist, work) = (&project, &store, &dist, &work);
             Concluding { project, options, store, ledger, dist, work, events, epoch }.all(&mut report);
         }
     }
@@ -160,8 +158,10 @@ fn count(project: &Project, kernels: usize) -> u64 {
     let files = steps.package.as_ref().map_or(0, |step| 1 + step.layouts.len() as u64);
     let of_kernels = |package| project.transforms(package).count() as u64 * kernels as u64;
     let transforms: u64 = project.file.packages.iter().map(of_kernels).sum();
-    let after = project.steps.iter().filter(|step| step.role != Role::Transform).count() as u64;
-    kernels as u64 * each + packages * files + transforms + after + 1
+    let layouts: usize =
+        project.file.packages.iter().map(|package| project.layouts(&package.name).count()).sum();
+    let after = project.steps.iter().filter(|step| step.role.is_conclusion()).count() as u64;
+    kernels as u64 * each + packages * files + transforms + layouts as u64 + after + 1
 }
 
 fn records(project: &Project, works: &Works<'_>, done: &[Worked]) -> BTreeMap<String, Digest> {

@@ -100,7 +100,7 @@ pub const NAMES: [&str; 4] = ["record", "minimize", "package", "verify"];
 /// The place of `minimize`, which plugins stand behind.
 const MINIMIZE: usize = 1;
 /// The values of `as`.
-const ROLES: [Provides; 3] = [Provides::Transform, Provides::Verify, Provides::Publish];
+const ROLES: [Provides; 4] = [Provides::Transform, Provides::Package, Provides::Verify, Provides::Publish];
 /// The layouts that `package` knows. The first is the bundle, which is always written.
 pub fn layouts() -> Vec<&'static str> {
     std::iter::once("bundle").chain(bundle::Layout::ALL.map(bundle::Layout::name)).collect()

@@ -1,11 +1,13 @@
 //! `btfpipe bundle verify`: whether a release is what it says, down to the decisions of the programs at hand.
 
+mod layouts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bundle::attestation::{PROVENANCE, SBOM, attested_files};
-use bundle::{Bundle, Checksums, Digest, Layout, Manifest, Pack, PackageEntry, SigningKey};
+use bundle::{Bundle, Checksums, Digest, Manifest, Pack, PackageEntry, SigningKey};
 use kernels::Arch;
 use serde::Serialize;
 
@@ -15,6 +17,7 @@ use crate::engine::{self, ProgramSet};
 use crate::outcome::Code;
 use crate::packaging;
 use crate::programs::{self, Making, Program, ProgramFile};
+use crate::project::{self, Project};
 use crate::tools::{ToolError, Voice};
 
 const SUMS: &str = "SHA256SUMS";
@@ -32,6 +35,8 @@ pub struct Options {
     pub programs: Vec<PathBuf>,
     /// The bundle that a delta pack is for, to apply it.
     pub base: Option<PathBuf>,
+    /// The pipeline that made the release, whose plugins make their layouts again.
+    pub pipeline: Option<PathBuf>,
 }
 
 /// A thing that was looked at.
@@ -81,7 +86,7 @@ pub fn verify(options: &Options, form: Form, voice: &mut Voice<'_>) -> Result<Co
     let key = options.key.as_deref().map(signing_key).transpose()?;
     let mut report = Report::default();
     let bundles = match options.path.is_dir() {
-        true => release(&options.path, key.as_ref(), &mut report)?,
+        true => release(options, key.as_ref(), &mut report)?,
         false => one_file(&options.path, options.base.as_deref(), &mut report),
     };
     if !options.programs.is_empty() {
@@ -107,10 +112,11 @@ fn signing_key(text: &str) -> Result<SigningKey, ToolError> {
 }
 
 fn release(
-    folder: &Path,
+    options: &Options,
     key: Option<&SigningKey>,
     report: &mut Report,
 ) -> Result<Vec<(String, Bundle)>, ToolError> {
+    let folder = options.path.as_path();
     let read = |name: &str| {
         let path = folder.join(name);
         std::fs::read(&path).map_err(|error| ToolError::Read { path, error })
@@ -141,9 +147,18 @@ fn release(
         }
     };
     let bundles = check_packages(folder, &manifest, &sums, report);
-    check_layouts(folder, &manifest, &bundles, report);
+    layouts::Layouts { folder, manifest: &manifest, bundles: &bundles, project: project(options)? }
+        .check(report);
     check_attestations(folder, &manifest, &sums, report);
     Ok(bundles)
+}
+
+fn project(options: &Options) -> Result<Option<Project>, ToolError> {
+    let load = |file: &PathBuf| {
+        let options = project::Options { file: file.clone(), ..project::Options::default() };
+        Project::load(&options).map_err(|error| ToolError::Usage(format!("--pipeline: {error}")))
+    };
+    options.pipeline.as_ref().map(load).transpose()
 }
 
 fn check_signature(sums: &[u8], signature: Option<String>, key: Option<&SigningKey>, report: &mut Report) {
@@ -224,48 +239,6 @@ fn outcomes(name: &str, bundle: &Bundle, report: &mut Report) {
     match bundle.check_outcomes() {
         Ok(()) => report.add(name, Grade::Good, "its outcomes are those of its records"),
         Err(error) => report.add(name, Grade::Bad, error.to_string()),
-    }
-}
-
-/// Makes every layout again of its bundle.
-fn check_layouts(folder: &Path, manifest: &Manifest, bundles: &[(String, Bundle)], report: &mut Report) {
-    for entry in &manifest.layouts {
-        let Ok(layout) = entry.layout.parse::<Layout>() else {
-            report.add(&entry.file, Grade::Bad, format!("is of the unknown layout {:?}", entry.layout));
-            continue;
-        };
-        let package = manifest.packages.iter().find(|one| layout.file(&one.name, one.arch) == entry.file);
-        let found = package.and_then(|package| {
-            let (_, bundle) = bundles.iter().find(|(name, _)| *name == package.file)?;
-            Some((bundle, package))
-        });
-        let Some((bundle, package)) = found else {
-            report.add(&entry.file, Grade::Bad, "is of no bundle here");
-            continue;
-        };
-        match layout.deliver(bundle, package.level, 1) {
-            Ok(again) => {
-                let same = Digest::of(&again.bytes) == entry.content.sha256;
-                match same || package.zstd == bundle::zstd_version() {
-                    true => report.judge(
-                        &entry.file,
-                        same,
-                        "is what its bundle makes",
-                        "is not what its bundle makes",
-                    ),
-                    false => report.add(
-                        &entry.file,
-                        Grade::Unchecked,
-                        format!("made with zstd {}, this is {}", package.zstd, bundle::zstd_version()),
-                    ),
-                }
-            }
-            Err(error) => report.add(&entry.file, Grade::Bad, error.to_string()),
-        }
-        if matches!(layout, Layout::Pack | Layout::PackDeflate) {
-            let path = folder.join(Path::new(&entry.file).file_name().unwrap_or_default());
-            check_pack(&entry.file, &path, report);
-        }
     }
 }
 

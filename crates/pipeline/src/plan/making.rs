@@ -16,11 +16,12 @@ use crate::engine::ProgramSet;
 use crate::events::Phase;
 use crate::file::Package;
 use crate::key::Key;
+use crate::laying_out;
 use crate::ledger::LastRun;
 use crate::locking::{Chosen, Why};
 use crate::made::{self, Made};
 use crate::packaging::{self, Packed, Settings};
-use crate::plugin_step::Role;
+use crate::plugin_step::Step;
 use crate::programs;
 use crate::project::Project;
 use crate::steps;
@@ -199,7 +200,7 @@ impl<'a> Making<'a> {
         let is_new = packages.iter().map(|index| self.actions[*index].runs).max().unwrap_or(Runs::Yes);
         let epoch = packaging::source_date_epoch(std::env::var_os("SOURCE_DATE_EPOCH")).unwrap_or_default();
         let (mut before, mut more) = (None, concluding::Released::new());
-        for step in project.steps.iter().filter(|step| step.role != Role::Transform) {
+        for step in project.steps.iter().filter(|step| step.role.is_conclusion()) {
             let phase = concluding::phase(step.role);
             let files =
                 concluding::released(&project.dist).filter(|_| is_new == Runs::No && before.is_none());
@@ -261,6 +262,10 @@ impl<'a> Making<'a> {
                         let action = self.layout(index, arch, *layout, made);
                         self.add(action);
                     }
+                    for step in self.project.layouts(&package.name) {
+                        let action = self.layout_of_plugin(index, arch, step, made);
+                        self.add(action);
+                    }
                 }
             }
         }
@@ -306,8 +311,27 @@ impl<'a> Making<'a> {
     /// A package in a layout of others.
     fn layout(&self, index: usize, arch: Arch, layout: Layout, package: usize) -> Action {
         let name = layout.file(&self.package(index).name, packaging::arch(arch));
-        let Action { subject, runs, key, .. } = &self.actions[package];
-        let key = key.as_ref().map(|key| packaging::layout_key(key, layout));
+        let key = self.actions[package].key.as_ref().map(|key| packaging::layout_key(key, layout));
+        self.of_package(package, name, key)
+    }
+
+    /// The same in one of a plugin's, which chooses the file's ending when it makes it.
+    fn layout_of_plugin(&self, index: usize, arch: Arch, step: &Step, package: usize) -> Action {
+        let name = laying_out::subject(step, &self.package(index).name, arch);
+        let key = self.actions[package].key.as_ref().and_then(|key| laying_out::key(step, key).ok());
+        match step.actor.is_pure() {
+            true => self.of_package(package, name, key),
+            false => Action {
+                runs: Runs::Yes,
+                reason: "the plugin makes something else each time".to_owned(),
+                ..self.of_package(package, name, key)
+            },
+        }
+    }
+
+    /// A file that is made of a package.
+    fn of_package(&self, package: usize, name: String, key: Option<Key>) -> Action {
+        let Action { subject, runs, .. } = &self.actions[package];
         let (runs, reason) = match &key {
             Some(key) => self.is_there::<LayoutEntry>(&name, key),
             None => (*runs, "its package is made first".to_owned()),

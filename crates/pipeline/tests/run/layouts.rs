@@ -1,11 +1,15 @@
 //! Packages in the layouts of others, other words for versions, and what a release says of itself.
 
 use bundle::{Bundle, Checksums, Digest, Layout, Manifest};
+use pipeline::bundles::{Form, verify};
 use pipeline::file::Environment;
 use pipeline::outcome::Code;
 use pipeline::plan::Runs;
+use pipeline::project::Project;
+use pipeline::tools::Voice;
 
 use crate::fixture::{ARM, OLD, World, pipeline};
+use crate::plugins::{has_python, put};
 
 /// A kernel of a distribution that Datadog's loader doesn't know.
 const GENTOO: &str = "gentoo/2/x86_64/6.6.1-gentoo";
@@ -168,4 +172,153 @@ fn a_release_says_what_it_is_made_of() {
     world.options.given.set = vec!["level=5".to_owned()];
     world.run().unwrap();
     assert!(!world.has("dist/SHA256SUMS.minisig"));
+}
+
+/// A layout as anybody could write it: a list of what the package holds.
+const LISTING: &str = "api: 1
+name: listing
+version: 0.1.0
+run: [python3, main.py]
+runtime: [main.py, btfpipe_plugin.py]
+config_schema: schema.json
+provides: [package]
+cache: { pure: true }
+";
+const LISTING_MAIN: &str = r#"
+import os, tarfile
+import btfpipe_plugin as btfpipe
+
+class Listing(btfpipe.Step):
+    def package(self, job, config):
+        name = os.path.basename(job.input("package"))[: -len(".tar.zst")]
+        path = os.path.join(job.outdir, "listing.txt")
+        with tarfile.open(job.input("tar")) as tar, open(path, "w") as out:
+            out.write("%s %s\n" % (config.get("title", "listing"), name))
+            out.writelines("%d %s\n" % (member.size, member.name) for member in tar)
+        return [path]
+
+btfpipe.serve(Listing(), name="listing", version="0.1.0")
+"#;
+const LISTING_SCHEMA: &[u8] =
+    br#"{"type": "object", "properties": {"title": {"type": "string"}}, "additionalProperties": false}"#;
+
+fn put_listing(world: &World, main: &str, with: &str) {
+    put(world, "listing", LISTING, main);
+    world.write("plugins/listing/schema.json", LISTING_SCHEMA);
+    let file = format!("{}  - uses: listing\n    with: {with}\n", pipeline(&["bookworm"]));
+    world.write("pipelines/test.yaml", file.as_bytes());
+}
+
+/// What `bundle verify` says of the plugin's layouts, and how it ends.
+fn verified(world: &World, with_pipeline: bool) -> (Code, Vec<String>) {
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    let options = verify::Options {
+        path: world.root.join("dist"),
+        pipeline: with_pipeline.then(|| world.options.file.clone()),
+        ..verify::Options::default()
+    };
+    let voice = &mut Voice { out: &mut out, notes: &mut notes };
+    let code = verify::verify(&options, Form::Terminal, voice).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let lines = text.lines().filter(|line| line.contains("-listing.txt: ") && !line.contains("its digest"));
+    (code, lines.map(str::to_owned).collect())
+}
+
+#[test]
+fn a_layout_of_a_plugin() {
+    if !has_python() {
+        return;
+    }
+    let world = World::new();
+    put_listing(&world, LISTING_MAIN, "{ title: Content }");
+    let first = world.run().unwrap();
+    assert_eq!((first.code, first.actions.ran("package")), (Code::Ok, 4));
+    let wanted =
+        ["test-arm64-listing.txt", "test-arm64.tar.zst", "test-x86_64-listing.txt", "test-x86_64.tar.zst"];
+    assert_eq!(files(&world), wanted);
+    let made = String::from_utf8(world.read("dist/test-x86_64-listing.txt")).unwrap();
+    let bundle = Bundle::open(&world.read("dist/test-x86_64.tar.zst")).unwrap();
+    // The header of the first file: its name, and its size in octal digits.
+    let header = String::from_utf8(bundle.tar()[..136].to_vec()).unwrap();
+    let name = header[..100].trim_end_matches('\0');
+    let size = u64::from_str_radix(&header[124..135], 8).unwrap();
+    assert!(made.starts_with(&format!("Content test-x86_64\n{size} {name}\n")), "{made}");
+    assert_eq!(sums(&world).find(wanted[2]), Some(Digest::of(made.as_bytes())));
+    let manifest = Manifest::parse(&world.read("dist/manifest.json")).unwrap();
+    let named: Vec<(&str, &str)> = manifest
+        .layouts
+        .iter()
+        .map(|one| (one.file.as_str(), one.plugin.as_ref().map_or("", |plugin| &plugin.name)))
+        .collect();
+    assert_eq!(named, [(wanted[0], "listing"), (wanted[2], "listing")]);
+    let second = world.run().unwrap();
+    assert_eq!((second.actions.ran("package"), second.actions.count("package")), (0, 4));
+    assert_eq!(world.plan().running(), 0, "{}", world.plan());
+
+    // Whoever has the plugin makes it again; nothing runs on the manifest's word alone.
+    let (code, said) = verified(&world, false);
+    assert!(code == Code::Ok && said.len() == 2 && said[0].starts_with("unchecked"), "{said:?}");
+    let (code, said) = verified(&world, true);
+    assert!(
+        code == Code::Ok && said.iter().all(|line| line.ends_with("is what its bundle makes")),
+        "{said:?}"
+    );
+    world.write("dist/test-x86_64-listing.txt", b"x");
+    assert_eq!(verified(&world, true).0, Code::Lock);
+    let why = "the file is there, with other bytes".to_owned();
+    assert!(world.planned("package").contains(&(Runs::Yes, why)));
+    assert_eq!(world.run().unwrap().actions.ran("package"), 1);
+
+    // Another plugin or another word to it: exactly its files are made again.
+    put_listing(&world, &format!("{LISTING_MAIN}# changed\n"), "{ title: Content }");
+    let (_, said) = verified(&world, true);
+    assert!(said.len() == 2 && said[0].contains("was another one when it made it"), "{said:?}");
+    for title in ["Content", "Other"] {
+        put_listing(&world, &format!("{LISTING_MAIN}# changed\n"), &format!("{{ title: {title} }}"));
+        let planned = world.planned("package");
+        let running: Vec<&String> =
+            planned.iter().filter(|(runs, _)| *runs == Runs::Yes).map(|(_, why)| why).collect();
+        let part = if title == "Other" { "with" } else { "plugin digest" };
+        assert!(running.len() == 2 && running.iter().all(|why| why.contains(part)), "{planned:?}");
+        assert_eq!(world.run().unwrap().actions.ran("package"), 2);
+    }
+    // What nobody asks for any more is no part of the release.
+    world.write("pipelines/test.yaml", pipeline(&["bookworm"]).as_bytes());
+    assert_eq!(world.run().unwrap().code, Code::Ok);
+    assert_eq!(files(&world), ["test-arm64.tar.zst", "test-x86_64.tar.zst"]);
+}
+
+#[test]
+fn layouts_of_plugins_that_go_wrong() {
+    if !has_python() {
+        return;
+    }
+    let world = World::new();
+    // The schema is the plugin's, the place that of the pipeline.
+    put_listing(&world, LISTING_MAIN, "{ tittle: x }");
+    let error = Project::load(&world.options).unwrap().validate(&world.source).unwrap_err().to_string();
+    assert!(error.contains("test.yaml:14:13") && error.contains("tittle"), "{error}");
+    let check = |from: &str, to: &str, said: &str| {
+        put_listing(&world, &LISTING_MAIN.replace(from, to), "{}");
+        let failed = world.run().unwrap();
+        let text = pipeline::summary::to_markdown(&failed.summary);
+        assert!(failed.code == Code::Failed && text.contains(said), "{said}: {text}");
+        // The package itself is there.
+        assert!(world.has("dist/test-x86_64.tar.zst") && !world.has("dist/test-x86_64-listing.txt"));
+    };
+    check("return [path]", "return []", "is in the output folder, and not among the outputs");
+    check("\"listing.txt\"", "\"listing\"", "has no ending such as .tar.gz");
+    check("return [path]", "raise btfpipe.Failure.tool(\"out of ink\")", "listing: out of ink");
+    check(
+        "return [path]",
+        "open(path + \".b\", \"w\"); return [path, path + \".b\"]",
+        "made 2 outputs, and one file is",
+    );
+    // A name that a layout of ours has.
+    put(&world, "bcc", &LISTING.replace("listing", "bcc"), LISTING_MAIN);
+    world.write("plugins/bcc/schema.json", LISTING_SCHEMA);
+    let file = format!("{}  - uses: bcc\n", pipeline(&["bookworm"]));
+    world.write("pipelines/test.yaml", file.as_bytes());
+    let error = Project::load(&world.options).unwrap_err().to_string();
+    assert!(error.contains("`bcc` is a layout of btfpipe's own"), "{error}");
 }
