@@ -32,16 +32,49 @@ pub struct Job<'a> {
     out: &'a Mutex<dyn Write + Send>,
     /// Id of the last action that the host gave up; ids start at 1.
     cancelled: &'a AtomicU64,
+    reads: Mutex<Option<Vec<PathBuf>>>,
 }
 
 impl<'a> Job<'a> {
     pub(crate) fn new(run: &'a Run, out: &'a Mutex<dyn Write + Send>, cancelled: &'a AtomicU64) -> Self {
-        Job { run, out, cancelled }
+        Job { run, out, cancelled, reads: Mutex::default() }
     }
 
     /// The host's request, with all its folders.
     pub fn run(&self) -> &Run {
         self.run
+    }
+
+    /// `x86_64` or `arm64`, where the action is for one.
+    pub fn arch(&self) -> Option<&str> {
+        self.run.arch.as_deref()
+    }
+
+    /// The paths of the inputs with this name, in the host's order.
+    pub fn inputs(&self, name: &str) -> Vec<PathBuf> {
+        let named = self.run.inputs.iter().filter(|input| input.name == name);
+        named.map(|input| self.run.workdir.join(&input.path)).collect()
+    }
+
+    /// The path of the one input with this name; a failure of class `user` if there is none.
+    pub fn input(&self, name: &str) -> Result<PathBuf, Failure> {
+        let first = self.inputs(name).into_iter().next();
+        first.ok_or_else(|| Failure::user(format!("no input \"{name}\"")))
+    }
+
+    /// An output with this file name, in the output folder: write to its path.
+    pub fn output(&self, name: &str, file: &str) -> Output {
+        Output { name: name.to_owned(), path: self.run.outdir.join(file) }
+    }
+
+    /// Says which files the result of `build` depends on; without it, that is all inputs.
+    pub fn reads(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.get_or_insert_default().extend(paths);
+    }
+
+    pub(crate) fn take_reads(&self) -> Option<Vec<PathBuf>> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A folder that later actions see again: the request's, else `$BTFPIPE_CACHE`, else the temporary folder.

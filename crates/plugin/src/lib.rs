@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Version 1 of the protocol only gains fields, and unknown fields are ignored, so an old plugin works with a new
-//! host and the other way round. [`serve_source`] does all of this for a source plugin; see [`Source`].
+//! host and the other way round. [`serve_source`] does all of this for a source plugin, see [`Source`],
+//! and [`serve_step`] for one that does steps, see [`Step`].
 // Not forbidden: parent.rs has the one function that needs it, so that host and plugins can do without.
 #![deny(unsafe_code)]
 
@@ -23,6 +24,7 @@ mod manifest;
 mod message;
 mod parent;
 mod serve;
+mod step;
 
 pub use job::{Job, Source};
 pub use line::LineError;
@@ -34,4 +36,5 @@ pub use message::{
 };
 pub use message::{BUILD, FETCH, Failure, MAX_LINE, PACKAGE, PROTOCOL, PUBLISH, RESOLVE, TRANSFORM, VERIFY};
 pub use parent::die_with_parent;
-pub use serve::serve_source;
+pub use serve::{serve_source, serve_step};
+pub use step::Step;

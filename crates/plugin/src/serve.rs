@@ -5,23 +5,62 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::job::send;
 use crate::{
     FETCH, Failure, Hello, HostMessage, Identity, Invalid, Job, LineError, Outcome, PROTOCOL, PluginHello,
-    PluginMessage, RESOLVE, Run, RunResult, Source, SourceKernel, Success,
+    PluginMessage, Problem, RESOLVE, Run, RunResult, Source, SourceKernel, Step, Success, step,
 };
 
-/// Speaks with the host over stdin and stdout until it says goodbye. A plugin's `main` is this call.
+/// What a plugin does with what it is asked.
+trait Served {
+    fn validate(&self, config: &Value) -> Vec<Problem>;
+    fn act(&self, job: &Job<'_>, run: &Run) -> Result<Success, Failure>;
+}
+
+struct Steps<'a, S>(&'a S);
+struct Kernels<'a, S>(&'a S);
+
+impl<S: Step> Served for Steps<'_, S> {
+    fn validate(&self, config: &Value) -> Vec<Problem> {
+        self.0.validate(config)
+    }
+
+    fn act(&self, job: &Job<'_>, run: &Run) -> Result<Success, Failure> {
+        step::act(self.0, job, run)
+    }
+}
+
+impl<S: Source> Served for Kernels<'_, S> {
+    fn validate(&self, config: &Value) -> Vec<Problem> {
+        self.0.validate(config)
+    }
+
+    fn act(&self, job: &Job<'_>, run: &Run) -> Result<Success, Failure> {
+        resolve_or_fetch(job, run, self.0)
+    }
+}
+
+/// Speaks with the host over stdin and stdout until it says goodbye. The `main` of a source is this call.
 pub fn serve_source(name: &str, version: &str, source: &impl Source) -> ExitCode {
+    serve_process(name, version, &Kernels(source))
+}
+
+/// The same for a plugin that does steps.
+pub fn serve_step(name: &str, version: &str, step: &impl Step) -> ExitCode {
+    serve_process(name, version, &Steps(step))
+}
+
+fn serve_process(name: &str, version: &str, served: &impl Served) -> ExitCode {
     if std::env::args_os().len() > 1 {
         eprintln!("{name} {version}: a plugin of btfpipe; it takes no arguments and speaks btfpipe-plugin/1");
         return ExitCode::from(2);
     }
     let identity = Identity { name: name.to_owned(), version: version.to_owned() };
-    match serve(io::stdin(), io::stdout(), identity, source) {
+    match serve(io::stdin(), io::stdout(), identity, served) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("{message}");
@@ -35,7 +74,7 @@ fn serve(
     input: impl io::Read + Send + 'static,
     output: impl Write + Send + 'static,
     identity: Identity,
-    source: &impl Source,
+    served: &impl Served,
 ) -> Result<(), String> {
     let out = Mutex::new(output);
     let cancelled = std::sync::Arc::new(AtomicU64::new(0));
@@ -59,12 +98,17 @@ fn serve(
                 &out,
                 &PluginMessage::Invalid(Invalid {
                     id: validate.id,
-                    problems: source.validate(&validate.config),
+                    problems: served.validate(&validate.config),
                 }),
             ),
             Ok(HostMessage::Run(run)) => {
-                let outcome = match act(&Job::new(&run, &out, &cancelled), &run, source) {
-                    Ok(success) => Outcome::Ok(success),
+                let begin = Instant::now();
+                let outcome = match served.act(&Job::new(&run, &out, &cancelled), &run) {
+                    Ok(mut success) => {
+                        let busy = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        success.metrics.insert("busy_us".to_owned(), busy.into());
+                        Outcome::Ok(success)
+                    }
                     Err(failure) => Outcome::Error(failure),
                 };
                 send(&out, &PluginMessage::Result(RunResult { id: run.id, outcome }));
@@ -102,7 +146,7 @@ fn answer_error(out: &Mutex<impl Write + Send + 'static>, error: &LineError) {
     }
 }
 
-fn act(job: &Job<'_>, run: &Run, source: &impl Source) -> Result<Success, Failure> {
+fn resolve_or_fetch(job: &Job<'_>, run: &Run, source: &impl Source) -> Result<Success, Failure> {
     match run.step.as_str() {
         RESOLVE => Ok(Success { kernels: source.resolve(job, &run.config)?, ..Success::default() }),
         FETCH => {
@@ -165,17 +209,80 @@ mod tests {
     }
 
     fn converse(host: &str) -> (Result<(), String>, String) {
+        converse_with(host, &Kernels(&Fake))
+    }
+
+    fn converse_with(host: &str, served: &impl Served) -> (Result<(), String>, String) {
         let out = Shared::default();
         let identity = Identity { name: "fake".into(), version: "1".into() };
-        let result = serve(io::Cursor::new(host.to_owned()), out.clone(), identity, &Fake);
+        let result = serve(io::Cursor::new(host.to_owned()), out.clone(), identity, served);
         let said = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
         (result, said)
     }
 
     fn check(host: &str, plugin: &[&str]) {
-        let (result, said) = converse(host);
+        check_with(host, plugin, &Kernels(&Fake));
+    }
+
+    fn check_with(host: &str, plugin: &[&str], served: &impl Served) {
+        let (result, said) = converse_with(host, served);
         assert_eq!(result, Ok(()));
-        assert_eq!(said.lines().collect::<Vec<_>>(), plugin, "after {host}");
+        let said: Vec<String> = said.lines().map(without_time).collect();
+        assert_eq!(said, plugin, "after {host}");
+    }
+
+    /// How long it took is another each time.
+    fn without_time(line: &str) -> String {
+        let Some((before, after)) = line.split_once(r#","metrics":{"busy_us":"#) else {
+            return line.to_owned();
+        };
+        let (digits, after) = after.split_once('}').unwrap();
+        assert!(digits.parse::<u64>().is_ok(), "{line}");
+        format!("{before}{after}")
+    }
+
+    struct Doubles;
+
+    impl Step for Doubles {
+        fn validate(&self, config: &Value) -> Vec<Problem> {
+            let message = "no number".to_owned();
+            let problem = Problem { path: "/times".into(), message, help: Some("2".into()) };
+            if config["times"].is_u64() { Vec::new() } else { vec![problem] }
+        }
+
+        fn build(&self, job: &Job<'_>, _: &Value) -> Result<Vec<Output>, Failure> {
+            let source = job.input("source")?;
+            job.reads(job.inputs("file").into_iter().chain([source]));
+            Ok(vec![job.output("object", &format!("a-{}.o", job.arch().unwrap_or("-")))])
+        }
+    }
+
+    #[test]
+    fn steps() {
+        let check = |host: &str, said: &str| check_with(host, &[said], &Steps(&Doubles));
+        let input =
+            |name: &str| format!(r#"{{"name":"{name}","path":"in/{name}.c","digest":"sha256:0","size":1}}"#);
+        let inputs = format!(r#""inputs":[{},{}]"#, input("source"), input("file"));
+        check(
+            &run(&format!(r#""step":"build","arch":"arm64","config":{{"times":2}},{inputs}"#)),
+            r#"{"type":"result","id":3,"status":"ok","outputs":[{"name":"object","path":"/w/out/a-arm64.o"}],"reads":["/w/in/file.c","/w/in/source.c"]}"#,
+        );
+        check(
+            &run(r#""step":"build","config":{"times":2}"#),
+            r#"{"type":"result","id":3,"status":"error","class":"user","message":"no input \"source\""}"#,
+        );
+        check(
+            &run(&format!(r#""step":"build","config":{{}},{inputs}"#)),
+            r#"{"type":"result","id":3,"status":"error","class":"user","message":"no number","help":"2","at":{"path":"/times"}}"#,
+        );
+        for step in ["verify", "resolve", "dance"] {
+            check(
+                &run(&format!(r#""step":"{step}","config":{{"times":2}}"#)),
+                &format!(
+                    r#"{{"type":"result","id":3,"status":"error","class":"user","message":"no step \"{step}\"","help":"\"provides\" in plugin.yaml says what this plugin does"}}"#
+                ),
+            );
+        }
     }
 
     const FOLDERS: &str = r#""workdir":"/w","outdir":"/w/out","tmpdir":"/w/tmp""#;

@@ -1,6 +1,7 @@
 //! Plugins that behave, and plugins that don't. They are scripts for sh.
 
 mod caged;
+mod sdk;
 mod workers;
 
 use std::fs;
