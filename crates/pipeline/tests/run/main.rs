@@ -13,6 +13,7 @@ mod plans;
 mod plugins;
 mod thousand;
 mod transforms;
+mod vmlinux;
 
 use bundle::{Bundle, KernelKey};
 use fixture::{ARM, NEW, OLD, SID, World, deb, kernel_btf, pipeline, program};
