@@ -76,6 +76,8 @@ pub const TEST: &[Package] = &[
     package("python3", "its tarfile reads the packages", Has::Command("python3")),
     package("golang-go", "the reader in Go", Has::Command("go")),
     package("minisign", "signs a release", Has::Command("minisign")),
+    package("bubblewrap", "stands in where the kernel doesn't hold plugins", Has::Command("bwrap")),
+    package("cpio", "reads what a plugin in Rust makes", Has::Command("cpio")),
     package("libzstd-dev", "the reader in C", Has::File(&["/usr/include/zstd.h"])),
     package("xz-utils", "reads the packages", Has::Command("xz")),
     package("libarchive-tools", "its bsdtar reads the packages", Has::Command("bsdtar")),

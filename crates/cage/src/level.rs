@@ -2,6 +2,8 @@
 
 use std::ptr;
 
+use crate::bubblewrap;
+
 /// How much of a cage a kernel holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
@@ -9,6 +11,8 @@ pub struct Level {
     pub landlock: u32,
     /// Whether system calls can be refused.
     pub seccomp: bool,
+    /// Whether bubblewrap is here and works: only looked for where the kernel holds less than all.
+    pub bubblewrap: bool,
 }
 
 /// The first version of Landlock that holds truncation.
@@ -30,12 +34,41 @@ impl Level {
         // SAFETY: the call reads the four bytes that it is given.
         let seccomp =
             unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
-        Level { landlock: u32::try_from(landlock).unwrap_or(0), seccomp: seccomp == 0 }
+        let kernel = Level {
+            landlock: u32::try_from(landlock).unwrap_or(0),
+            seccomp: seccomp == 0,
+            bubblewrap: false,
+        };
+        let bubblewrap = !kernel.is_whole() && bubblewrap::find().is_some();
+        Level { bubblewrap, ..kernel }
+    }
+
+    /// Whether the kernel needs no help.
+    fn is_whole(self) -> bool {
+        self.landlock >= SIGNALS && self.seccomp
+    }
+
+    /// Whether a cage is made by bubblewrap, in place of Landlock.
+    pub fn is_wrapped(self) -> bool {
+        self.bubblewrap && !self.is_whole()
+    }
+
+    /// What holds a cage, in words.
+    pub fn means(self) -> String {
+        let seccomp = if self.seccomp { ", seccomp" } else { "" };
+        match (self.is_wrapped(), self.landlock) {
+            (true, _) => format!("bubblewrap{seccomp}, limits"),
+            (false, 0) => format!("no Landlock{seccomp}, limits"),
+            (false, version) => format!("Landlock {version}{seccomp}, limits"),
+        }
     }
 
     /// What a process can do in spite of a cage, for a sentence such as "plugins can …".
     pub fn missing(self) -> Vec<&'static str> {
         let mut missing = Vec::new();
+        if self.is_wrapped() {
+            return missing;
+        }
         match self.landlock {
             0 => missing.push("read and write all that you can (the kernel has no Landlock, or it is off)"),
             version if version < TRUNCATE => {
@@ -60,7 +93,8 @@ mod tests {
     #[test]
     fn what_is_missing() {
         let check = |landlock, seccomp, words: &[&str]| {
-            let missing = Level { landlock, seccomp }.missing();
+            let level = Level { landlock, seccomp, bubblewrap: false };
+            let missing = level.missing();
             let first: Vec<&str> = missing.iter().filter_map(|text| text.split(' ').next()).collect();
             assert_eq!(first, words, "{landlock} {seccomp}");
         };
@@ -69,5 +103,10 @@ mod tests {
         check(5, true, &["end"]);
         check(1, true, &["empty", "end"]);
         check(0, false, &["read", "end", "use"]);
+        for (landlock, seccomp) in [(0, false), (5, true), (7, false)] {
+            let wrapped = Level { landlock, seccomp, bubblewrap: true };
+            assert!(wrapped.is_wrapped() && wrapped.missing().is_empty());
+        }
+        assert!(!Level { landlock: 6, seccomp: true, bubblewrap: true }.is_wrapped());
     }
 }

@@ -135,11 +135,15 @@ fn cage() -> Finding {
     const WHAT: &str = "plugins' cage";
     let level = cage::Level::of_this_machine();
     match level.missing() {
-        missing if missing.is_empty() => good(
-            WHAT,
-            format!("Landlock {}, seccomp, limits: files, network, processes, memory, disk", level.landlock),
-        ),
-        missing => poor(WHAT, format!("on this machine plugins can {}", missing.join("; "))),
+        missing if missing.is_empty() => {
+            good(WHAT, format!("{}: files, network, processes, memory, disk", level.means()))
+        }
+        missing => {
+            let (means, missing) = (level.means(), missing.join("; "));
+            let help =
+                "bubblewrap would hold that: apt-get install bubblewrap, and see that it may make namespaces";
+            poor(WHAT, format!("{means}: on this machine plugins can {missing}; {help}"))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use ::cage::Cage;
 use plugin::die_with_parent;
@@ -22,16 +22,16 @@ const NETWORK: &[&str] =
 /// Dropped, it is killed with all that it started.
 pub(super) struct Process {
     pub child: Child,
+    /// Who was started is bubblewrap, which tells of a signal as shells do.
+    is_wrapped: bool,
 }
 
 impl Process {
     /// Starts a plugin with all of its stdio piped. The kernel kills it when the *thread* that started it ends.
     pub fn start(plugin: &Plugin, dirs: &Dirs, cage: &Cage) -> io::Result<Process> {
         let seen = ENVIRONMENT.iter().chain(NETWORK.iter().filter(|_| cage.network));
-        let mut command = Command::new(&plugin.program);
+        let mut command = cage.command(&plugin.program, &plugin.arguments, &dirs.workdir, plugin.level);
         command
-            .args(&plugin.arguments)
-            .current_dir(&dirs.workdir)
             .env_clear()
             .envs(seen.filter_map(|name| Some((name, std::env::var_os(name)?))))
             // What programs keep at home and in /tmp goes with the action.
@@ -45,7 +45,7 @@ impl Process {
             .process_group(0);
         die_with_parent(&mut command);
         cage.confine(&mut command, plugin.level)?;
-        Ok(Process { child: command.spawn()? })
+        Ok(Process { child: command.spawn()?, is_wrapped: plugin.level.is_wrapped() })
     }
 
     /// The number of its process group.
@@ -57,10 +57,15 @@ impl Process {
     pub fn find_end(&self) -> Option<End> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(Pid::from_child(&self.child)), options) {
-            Ok(status) => {
-                status.map(|status| End { code: status.exit_status(), signal: status.terminating_signal() })
-            }
+            Ok(status) => status.map(|status| self.end(status.exit_status(), status.terminating_signal())),
             Err(_) => Some(End { code: None, signal: None }),
+        }
+    }
+
+    fn end(&self, code: Option<i32>, signal: Option<i32>) -> End {
+        match code {
+            Some(code @ 129..=192) if self.is_wrapped => End { code: None, signal: Some(code - 128) },
+            code => End { code, signal },
         }
     }
 

@@ -99,7 +99,8 @@ fn a_machine_that_holds_less_says_so() {
     let fixture =
         Fixture::new(MANIFEST, &script(&format!("cat \"$PWD/../secret\" > /dev/null || exit 1\n{OK}")));
     fixture.write("secret", "x");
-    let plugin = Plugin { level: Level { landlock: 0, seccomp: false }, ..patient(&fixture) };
+    let plugin =
+        Plugin { level: Level { landlock: 0, seccomp: false, bubblewrap: false }, ..patient(&fixture) };
     let (result, events) = fixture.run_with(&plugin);
     result.unwrap();
     let told = events.iter().find_map(|event| match event {
@@ -113,4 +114,32 @@ fn a_machine_that_holds_less_says_so() {
     if holds_files() {
         assert!(fixture.run_with(&whole).0.is_err());
     }
+}
+
+#[test]
+fn bubblewrap_where_the_kernel_holds_less() {
+    if ::cage::bubblewrap::find().is_none() {
+        assert!(std::env::var_os("BTFPIPE_NO_SKIPS").is_none(), "bubblewrap is not installed, or can't work");
+        return eprintln!("skipped: bubblewrap is not installed, or can't work");
+    }
+    let wrapped = |fixture: &Fixture| Plugin {
+        level: Level { landlock: 0, seccomp: false, bubblewrap: true },
+        ..patient(fixture)
+    };
+    let check = |after_hello: &str, part: Option<&str>| {
+        let fixture = Fixture::new(MANIFEST, &script(after_hello));
+        fixture.write("secret", "x");
+        let (result, events) = fixture.run_with(&wrapped(&fixture));
+        match (result, part) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (result, _) => panic!("{after_hello}: {result:?}"),
+        }
+        // Nothing is missing, so that nobody is warned.
+        assert!(!events.iter().any(|event| matches!(event, PluginEvent::Uncaged(_))), "{events:?}");
+    };
+    check(&format!("cat \"$PWD/../plugins/fake/main.sh\" > made || exit 7\n{OK}"), None);
+    check(&format!("cat \"$PWD/../secret\" > /dev/null || exit 7\n{OK}"), Some("exited with code 7"));
+    check(&format!("echo x > \"$PWD/../plugins/fake/x\" || exit 7\n{OK}"), Some("exited with code 7"));
+    check("kill -SEGV $$", Some("crashed (signal 11)"));
 }
