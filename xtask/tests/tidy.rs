@@ -25,8 +25,10 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// What the two libraries that others use alone may pull in.
-const PURE: &[(&str, &[&str])] =
-    &[("crates/btf", &["thiserror"]), ("crates/relo-core", &["btf", "object", "rustc-hash", "thiserror"])];
+const PURE: &[(&str, &[&str])] = &[
+    ("crates/btf", &["thiserror"]),
+    ("crates/relo-core", &["btf", "object", "rustc-hash", "smallvec", "thiserror"]),
+];
 
 /// Bytes in, values out.
 const IMPURE: &[&str] = &[

@@ -54,5 +54,5 @@ fn in_the_cage() {
     let resolved = plugin.run("resolve", &config, &dirs("resolve"), &mut |_| {}).unwrap();
     let config = json!({ "kernel": resolved.kernels[0] });
     let fetched = plugin.run("fetch", &config, &dirs("fetch"), &mut |_| {}).unwrap();
-    assert_eq!(fetched.outputs[0].digest.to_string(), resolved.kernels[0].packages[0].sha256);
+    assert_eq!(fetched.outputs[0].digest().unwrap().to_string(), resolved.kernels[0].packages[0].sha256);
 }
