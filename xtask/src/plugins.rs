@@ -20,7 +20,6 @@ use crate::{Error, Outcome, run};
 const KERNELS: usize = 1000;
 /// The share of the run that the protocol may take, in percent.
 const LIMIT: f64 = 5.0;
-const ROUNDS: usize = 2;
 const SEED: &str = "3";
 
 /// A way to run the pipeline.
@@ -29,7 +28,6 @@ struct Way {
     file: PathBuf,
     /// The folder that holds `plugins/`.
     root: PathBuf,
-    best: Option<Run>,
 }
 
 /// What a run took.
@@ -72,20 +70,16 @@ pub fn plugins(shell: &Shell, arguments: &[String]) -> Outcome {
     let temp = shell.create_temp_dir()?;
     let made = temp.path().join("made");
     make(shell, &program, count, inputs, &made)?;
-    let mut ways = ways(shell, &program, temp.path(), &made)?;
-    let mut packages: Vec<Vec<String>> = Vec::new();
-    for _ in 0..ROUNDS {
-        for way in &mut ways {
-            let run = way.run(shell, &program)?;
-            eprintln!("{}: {:.2} s", way.name, run.wall.as_secs_f64());
-            way.best = way.best.filter(|best| best.wall < run.wall).or(Some(run));
-            packages.push(digests(&way.root.join("dist"))?);
-        }
+    let ways = ways(shell, &program, temp.path(), &made)?;
+    let (mut runs, mut packages): (Vec<Run>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
+    for way in &ways {
+        runs.push(way.run(shell, &program)?);
+        packages.push(digests(&way.root.join("dist"))?);
     }
     if packages.iter().any(|digests| *digests != packages[0]) {
         return Err("the packages are not the same".into());
     }
-    report(count, &ways, &packages[0])
+    report(count, &ways, &runs, &packages[0])
 }
 
 impl Way {
@@ -138,17 +132,14 @@ fn acted(events: &str) -> Result<Acted, Error> {
 }
 
 /// Prints the tables; too much is a failure.
-fn report(count: usize, ways: &[Way], packages: &[String]) -> Outcome {
-    let runs: Option<Vec<(&Way, Run)>> = ways.iter().map(|way| Some((way, way.best?))).collect();
-    let Some([(_, inside), (_, worker), ..]) = runs.as_deref() else { return Err("no runs".into()) };
-    println!(
-        "{count} made kernels, all programs of pipelines/programs; an empty store, the best of {ROUNDS} runs\n"
-    );
+fn report(count: usize, ways: &[Way], runs: &[Run], packages: &[String]) -> Outcome {
+    let [inside, worker, ..] = runs else { return Err("no runs".into()) };
+    println!("{count} made kernels, all programs of pipelines/programs; an empty store, one run each\n");
     println!(
         "| way | run | processors | more than inside | actions of plugins | protocol an action | protocol of the run |"
     );
     println!("|--|--|--|--|--|--|--|");
-    for (way, run) in runs.iter().flatten() {
+    for (way, run) in ways.iter().zip(runs) {
         let more = run.wall.as_secs_f64() - inside.wall.as_secs_f64();
         let Acted { actions, .. } = run.acted;
         let protocol = protocol(run);
@@ -204,7 +195,6 @@ fn ways(shell: &Shell, program: &Path, temp: &Path, made: &Path) -> Result<Vec<W
         name,
         file: temp.join(folder).join("pipeline.yaml"),
         root: temp.join(folder),
-        best: None,
     };
     let ways = vec![
         way("inside", "inside"),
