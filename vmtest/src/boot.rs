@@ -41,6 +41,8 @@ pub struct Boot<'a> {
     pub nonce: &'a str,
     pub checks: usize,
     pub oldest_libbpf: (u32, u32),
+    /// Whether the guest attaches.
+    pub attach: bool,
     /// For a machine that gets its checks when it is up.
     pub feed: Option<Feed<'a>>,
     pub limits: Limits,
@@ -96,7 +98,7 @@ impl Boot<'_> {
             }
             _ => Reader::new(self.nonce, self.checks),
         };
-        reader.with_oldest_libbpf(self.oldest_libbpf)
+        reader.with_oldest_libbpf(self.oldest_libbpf).with_attach(self.attach)
     }
 }
 

@@ -11,10 +11,16 @@ use crate::wire::{Entry, KERNEL_CONFIG, MANIFEST, Manifest, SESSION, Session};
 /// What every guest finds.
 const FOLDERS: [&str; 5] = ["checks", "dev", "proc", "sys", "tmp"];
 
-/// Builds the archive with the checks.
-pub fn build(guest: &[u8], checks: &[Check], kernel_config: Option<&[u8]>) -> serde_json::Result<Vec<u8>> {
+/// Builds the archive with the checks; with `attach` their programs are attached as well.
+pub fn build(
+    guest: &[u8],
+    checks: &[Check],
+    kernel_config: Option<&[u8]>,
+    attach: bool,
+) -> serde_json::Result<Vec<u8>> {
     let mut archive = start(guest);
     let (manifest, files) = gather(checks, kernel_config);
+    let manifest = Manifest { attach, ..manifest };
     for (path, content) in &files {
         archive.file(relative(path), content);
     }
@@ -68,7 +74,7 @@ pub fn gather<'a>(
         btf: store(&check.btf),
         foreseen: foresee(check),
     });
-    let manifest = Manifest { checks: entries.collect() };
+    let manifest = Manifest { checks: entries.collect(), attach: false };
     let mut files: Vec<(String, &[u8])> =
         stored.into_iter().map(|(content, path): (&[u8], String)| (path, content)).collect();
     files.extend(kernel_config.map(|config| (KERNEL_CONFIG.to_owned(), config)));
@@ -107,7 +113,7 @@ mod tests {
     #[test]
     fn equal_contents_are_stored_once() {
         let checks = [check("a", b"elf-one", b"btf-one"), check("b", b"elf-two", b"btf-one")];
-        let archive = build(b"guest", &checks, Some(b"CONFIG_HZ=250\n")).unwrap();
+        let archive = build(b"guest", &checks, Some(b"CONFIG_HZ=250\n"), false).unwrap();
         let text = String::from_utf8_lossy(&archive);
         for once in ["elf-one", "elf-two", "btf-one", "CONFIG_HZ", "guest", "dev/console"] {
             assert_eq!(text.matches(once).count(), 1, "{once}");
@@ -115,6 +121,6 @@ mod tests {
         let manifest =
             r#"{"checks":[{"elf":"/checks/0","btf":"/checks/1"},{"elf":"/checks/2","btf":"/checks/1"}]}"#;
         assert!(text.contains(manifest), "{text}");
-        assert_eq!(archive, build(b"guest", &checks, Some(b"CONFIG_HZ=250\n")).unwrap());
+        assert_eq!(archive, build(b"guest", &checks, Some(b"CONFIG_HZ=250\n"), false).unwrap());
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io;
 
-use crate::report::{Instructions, ObjectVerdict, ProgramVerdict, Verdict};
+use crate::attachment;
+use crate::report::{Attachment, Instructions, ObjectVerdict, ProgramVerdict, Ran, Verdict};
 use crate::results::Answer;
 use crate::spec::Check;
 use crate::typeid;
@@ -16,7 +17,7 @@ const ENOMEM: i32 = -12;
 pub fn judge(check: &Check, answer: &Answer) -> ObjectVerdict {
     let end = &answer.end;
     let programs: Vec<ProgramVerdict> =
-        answer.programs.iter().map(|program| judge_program(check, program, end)).collect();
+        answer.programs.iter().map(|program| judge_program(check, program, answer)).collect();
     let whole = judge_object(end, programs.is_empty());
     let verdict =
         programs.iter().map(|program| program.verdict).chain(whole).max().unwrap_or(Verdict::Identical);
@@ -38,12 +39,21 @@ pub fn lacks_memory(answer: &Answer) -> bool {
     loads.into_iter().any(no_memory) || passes.iter().any(|pass| errno(pass.end) == Some(ENOMEM))
 }
 
-fn judge_program(check: &Check, program: &Program, end: &End) -> ProgramVerdict {
+fn judge_program(check: &Check, program: &Program, answer: &Answer) -> ProgramVerdict {
+    let end = &answer.end;
     let (verdict, detail) = match find_crash(end) {
         Some(detail) => (Verdict::Crash, Some(detail)),
         None => judge_comparison(check, program)
             .or_else(|| judge_engine(&program.engine))
             .unwrap_or_else(|| judge_loads(program, end)),
+    };
+    let attached = answer.attached.as_ref();
+    let attached = attached.and_then(|attached| attachment::judge(attached, &answer.token, &program.program));
+    let (verdict, detail) = match &attached {
+        Some(Attachment { ran: Ran::Wrong, detail: wrong }) if verdict < Verdict::WrongEvent => {
+            (Verdict::WrongEvent, wrong.clone())
+        }
+        _ => (verdict, detail),
     };
     let instructions = match program.compare {
         Compare::Same => Instructions::Identical,
@@ -56,6 +66,7 @@ fn judge_program(check: &Check, program: &Program, end: &End) -> ProgramVerdict 
         verdict,
         instructions,
         agreed: program.engine.compared - program.engine.differ.min(program.engine.compared),
+        attached,
         detail,
     }
 }
@@ -204,7 +215,8 @@ fn named(end: &End) -> [(&'static str, &Pass); 3] {
     ]
 }
 
-fn describe_end(end: PassEnd) -> String {
+/// How a pass ended, in words.
+pub fn describe_end(end: PassEnd) -> String {
     match end {
         PassEnd::Ok => "loaded".to_owned(),
         PassEnd::NotRun => "not tried".to_owned(),
@@ -230,8 +242,12 @@ fn errno(end: PassEnd) -> Option<i32> {
     }
 }
 
-/// libbpf has errors of its own from 4000 on.
-fn error_name(errno: i32) -> String {
+/// libbpf has errors of its own from 4000 on, and the kernel one that C knows nothing of.
+pub fn error_name(errno: i32) -> String {
+    const ENOTSUPP: i32 = -524;
+    if errno == ENOTSUPP {
+        return "the kernel does not support this here (ENOTSUPP)".to_owned();
+    }
     if errno <= -4000 {
         return format!("libbpf error {}", -errno);
     }
@@ -277,6 +293,11 @@ mod tests {
         Compare::Differs(Differs { count, first: vec![first], funcs: vec![(0, 5)] })
     }
 
+    fn answer_of(programs: Vec<Program>, [full, visible, hidden]: [Pass; 3]) -> Answer {
+        let end = End { check: 0, full, visible, hidden };
+        Answer { programs, attached: None, end, token: String::new() }
+    }
+
     fn verdict(program: Program, ends: [PassEnd; 3]) -> ObjectVerdict {
         verdict_on(vec![program], ends)
     }
@@ -285,7 +306,7 @@ mod tests {
         let [full, visible, hidden] = ends.map(pass);
         let check =
             Check { object: "o".into(), elf: vec![], btf: vec![], label: "l".into(), type_id_insns: vec![] };
-        judge(&check, &Answer { programs, end: End { check: 0, full, visible, hidden } })
+        judge(&check, &answer_of(programs, [full, visible, hidden]))
     }
 
     #[track_caller]
@@ -385,10 +406,44 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_event_is_graver_than_a_load_and_less_than_other_instructions() {
+        use crate::attached::{Attached, Deed, Field, Linked, Run, Set};
+        let field = Field { name: "head.parent".into(), want: "1".into(), got: "0".into() };
+        let deed = Deed {
+            what: "done".into(),
+            programs: vec!["p".into()],
+            undone: None,
+            events: 1,
+            fields: vec![field],
+        };
+        let links = vec![Linked { program: "p".into(), errno: None }];
+        let ours = Run { end: PassEnd::Ok, log: None, links, deeds: vec![deed] };
+        let attached = Attached { check: 0, sets: vec![Set { hidden: true, ours, full: None }] };
+        let check = |program: Program, expect: Verdict| {
+            let wanted = Check {
+                object: "o".into(),
+                elf: vec![],
+                btf: vec![],
+                label: "l".into(),
+                type_id_insns: vec![],
+            };
+            let answer =
+                Answer { attached: Some(attached.clone()), ..answer_of(vec![program], OK.map(pass)) };
+            let judged = judge(&wanted, &answer);
+            assert_eq!(judged.verdict, expect);
+            assert_eq!(judged.programs[0].attached.as_ref().unwrap().ran, Ran::Wrong);
+            judged.programs[0].detail.clone().unwrap()
+        };
+        let detail = check(good(), Verdict::WrongEvent);
+        assert_eq!(detail, "done, and the event says head.parent 0, not 1");
+        check(Program { compare: differing(1), ..good() }, Verdict::Mismatch);
+    }
+
+    #[test]
     fn memory_is_the_machines_trouble() {
         let answer = |program, ends: [PassEnd; 3]| {
             let [full, visible, hidden] = ends.map(pass);
-            lacks_memory(&Answer { programs: vec![program], end: End { check: 0, full, visible, hidden } })
+            lacks_memory(&answer_of(vec![program], [full, visible, hidden]))
         };
         assert!(!answer(Program { full: fails(), ..good() }, OK));
         assert!(answer(Program { hidden: Load::Failed { errno: -12, log: None }, ..good() }, OK));

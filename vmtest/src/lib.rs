@@ -8,6 +8,8 @@
 #![deny(unsafe_code)]
 
 mod accel;
+mod attached;
+mod attachment;
 mod boot;
 mod budget;
 mod console;
@@ -36,7 +38,8 @@ mod warm;
 mod wire;
 
 pub use report::{
-    Attempt, Instructions, ObjectVerdict, Outcome, ProgramVerdict, SeenBtf, Verdict, VmEvent, VmReport,
+    Attachment, Attempt, Instructions, ObjectVerdict, Outcome, ProgramVerdict, Ran, SeenBtf, Verdict,
+    VmEvent, VmReport,
 };
 pub use run::run;
 pub use spec::{Accel, Arch, Check, Limits, VmSpec};

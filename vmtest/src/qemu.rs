@@ -121,6 +121,8 @@ pub struct Command<'a> {
     pub pass_seconds: u64,
     /// For a guest that waits for its checks.
     pub shared: Option<Shared<'a>>,
+    /// With a disk, for programs that watch one: 128 GiB of zeros.
+    pub disk: bool,
 }
 
 /// Memory shared with the host, and QEMU's control socket as its standard input.
@@ -156,6 +158,11 @@ impl Command<'_> {
         }
         if let Some(shared) = self.shared {
             line.add_shared(shared);
+        }
+        // Microvm has no PCI.
+        if self.disk && self.machine != Machine::Microvm {
+            line.add(&["-drive", "if=none,id=disk,driver=null-co,read-zeroes=on,size=128G"]);
+            line.add(&["-device", "nvme,serial=btfpipe,drive=disk"]);
         }
         line.add(&["-append", &self.kernel_parameters()]);
         line.0.extend(["-kernel".into(), self.kernel.into(), "-initrd".into(), self.initramfs.into()]);
@@ -266,6 +273,7 @@ mod tests {
             nonce: "77",
             pass_seconds: 15,
             shared,
+            disk: false,
         }
         .line()
     }

@@ -119,8 +119,36 @@ pub struct ProgramVerdict {
     pub instructions: Instructions,
     /// Instructions on which libbpf in the machine and our engine on the host came to the same.
     pub agreed: u32,
+    /// What came of attaching it, where that was wanted and it loads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<Attachment>,
     /// The reason, over several lines where there is a log.
     pub detail: Option<String>,
+}
+
+/// What came of attaching a program, and of doing in the machine what it watches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// In one word.
+    pub ran: Ran,
+    /// What was done, and what is wrong.
+    pub detail: Option<String>,
+}
+
+/// How an attached program did; a later one is graver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ran {
+    /// An event came that says what was done, with something in it that nothing else in the machine has.
+    Reported,
+    /// Attached; what it watches is not known, or could not be done in this machine.
+    NotProvoked,
+    /// It cannot be attached on this kernel, with its own BTF neither.
+    NotAttached,
+    /// No right event, and none with the kernel's own BTF either.
+    Silent,
+    /// Right with the kernel's own BTF, and not with ours; or not right, where the kernel has none.
+    Wrong,
 }
 
 /// Instructions relocated with ours against those relocated with the kernel's own BTF.
@@ -152,6 +180,8 @@ pub enum Verdict {
     TypeIdReloc,
     /// Loads with the kernel's own BTF, fails with ours: our defect.
     LoadFailMinOnly,
+    /// Attached, it does not report what was done, and does so with the kernel's own BTF: our defect.
+    WrongEvent,
     /// Other instructions: it would read the wrong memory.
     Mismatch,
     /// libbpf crashed or hung.
@@ -163,7 +193,11 @@ impl Verdict {
     pub fn is_failure(self) -> bool {
         match self {
             Verdict::Identical | Verdict::Skipped | Verdict::NeedsKernelBtf | Verdict::LoadFailBoth => false,
-            Verdict::TypeIdReloc | Verdict::LoadFailMinOnly | Verdict::Mismatch | Verdict::Crash => true,
+            Verdict::TypeIdReloc
+            | Verdict::LoadFailMinOnly
+            | Verdict::WrongEvent
+            | Verdict::Mismatch
+            | Verdict::Crash => true,
         }
     }
 }
@@ -177,6 +211,7 @@ impl fmt::Display for Verdict {
             Verdict::LoadFailBoth => "load-fail-both",
             Verdict::TypeIdReloc => "type-id-reloc",
             Verdict::LoadFailMinOnly => "load-fail-min-only",
+            Verdict::WrongEvent => "wrong-event",
             Verdict::Mismatch => "mismatch",
             Verdict::Crash => "crash",
         })

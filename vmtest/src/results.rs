@@ -1,5 +1,6 @@
 //! Reads the guest's messages and believes them only as a whole: right number, no gap, every check answered.
 
+use crate::attached::{Attached, token};
 use crate::wire::{End, Frame, Hello, Message, NotAFrame, Program, decode};
 
 /// The oldest libbpf that the embedded guests are built with; an older one was linked by accident: a distribution's libbpf.a in the
@@ -10,7 +11,18 @@ pub const LIBBPF: (u32, u32) = (1, 7);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub programs: Vec<Program>,
+    /// What came of attaching them, where that was wanted.
+    pub attached: Option<Attached>,
     pub end: End,
+    /// What an event of this check carries.
+    pub token: String,
+}
+
+/// What was said so far about a check.
+#[derive(Debug, Default)]
+struct Open {
+    programs: Vec<Program>,
+    attached: Option<Attached>,
 }
 
 /// The state of the conversation.
@@ -23,7 +35,9 @@ pub struct Reader {
     oldest_libbpf: (u32, u32),
     seq: u32,
     hello: Option<Hello>,
-    open: Option<Vec<Program>>,
+    /// Whether each check must say what came of attaching.
+    attach: bool,
+    open: Option<Open>,
     answers: Vec<Answer>,
     /// How the session's command ended.
     exit: Option<i32>,
@@ -72,6 +86,7 @@ impl Reader {
             oldest_libbpf: LIBBPF,
             seq: 0,
             hello: None,
+            attach: false,
             open: None,
             answers: Vec::new(),
             exit: None,
@@ -86,6 +101,11 @@ impl Reader {
     /// Lets a guest with an older libbpf speak.
     pub fn with_oldest_libbpf(self, oldest_libbpf: (u32, u32)) -> Self {
         Reader { oldest_libbpf, ..self }
+    }
+
+    /// Wants to hear what came of attaching.
+    pub fn with_attach(self, attach: bool) -> Self {
+        Reader { attach, ..self }
     }
 
     /// The guest's hello.
@@ -137,17 +157,26 @@ impl Reader {
             }
             (Message::Exit { .. }, _) => Err(Broken::OutOfTurn("exit")),
             (Message::Begin { check }, None) if check == done && done < self.checks => {
-                self.open = Some(Vec::new());
+                self.open = Some(Open::default());
                 Ok(Progress::CheckBegin(self.answers.len()))
             }
-            (Message::Program(program), Some(programs)) => {
-                programs.push(program);
+            (Message::Program(program), Some(open)) if open.attached.is_none() => {
+                open.programs.push(program);
                 Ok(Progress::Program)
             }
-            (Message::End(end), Some(programs)) if end.check == done => {
-                let programs = std::mem::take(programs);
+            (Message::Attached(attached), Some(open))
+                if self.attach && open.attached.is_none() && attached.check == done =>
+            {
+                open.attached = Some(attached);
+                Ok(Progress::Program)
+            }
+            (Message::End(end), Some(open))
+                if end.check == done && open.attached.is_some() == self.attach =>
+            {
+                let Open { programs, attached } = std::mem::take(open);
                 self.open = None;
-                self.answers.push(Answer { programs, end });
+                let token = token(&self.nonce, done);
+                self.answers.push(Answer { programs, attached, end, token });
                 Ok(Progress::CheckEnd(self.answers.len() - 1))
             }
             (Message::Done { count }, None) if count == self.checks && done == self.checks => {
@@ -156,7 +185,8 @@ impl Reader {
             (Message::Done { count }, None) => Err(Broken::Count { want: self.checks, got: count.min(done) }),
             (Message::Hello(_), _) => Err(Broken::OutOfTurn("hello")),
             (Message::Begin { .. }, _) => Err(Broken::OutOfTurn("begin")),
-            (Message::Program(_), None) => Err(Broken::OutOfTurn("program")),
+            (Message::Program(_), _) => Err(Broken::OutOfTurn("program")),
+            (Message::Attached(_), _) => Err(Broken::OutOfTurn("attached")),
             (Message::End(_), _) => Err(Broken::OutOfTurn("end")),
             (Message::Done { .. }, Some(_)) => Err(Broken::OutOfTurn("done")),
         }
@@ -259,6 +289,30 @@ mod tests {
         let mut lines = good();
         lines[3] = lines[3].replace("\"count\":1", "\"count\":2");
         check(&lines, Err(Broken::Damaged(lines[3].clone())));
+    }
+
+    #[test]
+    fn what_came_of_attaching_is_said_once_and_where_it_was_wanted() {
+        let attached = |check| Message::Attached(Attached { check, sets: Vec::new() });
+        let hi = || [hello(NONCE, LIBBPF, 1), Message::Begin { check: 0 }];
+        let check = |attach, messages: &[Message], expect: Result<Progress, Broken>| {
+            let mut reader = Reader::new(NONCE, 1).with_attach(attach);
+            let all = hi().into_iter().chain(messages.iter().cloned()).collect::<Vec<_>>();
+            let mut told = lines(&all).into_iter().map(|line| reader.take(&line));
+            let last = told.by_ref().find(Result::is_err).or(Some(Ok(Progress::Done)));
+            drop(told);
+            assert_eq!(last, Some(expect), "{messages:?}");
+            reader.into_answers()
+        };
+        let done = Message::Done { count: 1 };
+        let answers = check(true, &[attached(0), end(0), done.clone()], Ok(Progress::Done));
+        assert_eq!(answers[0].token, token(NONCE, 0));
+        assert_eq!(answers[0].attached, Some(Attached { check: 0, sets: Vec::new() }));
+        check(true, &[end(0), done.clone()], Err(Broken::OutOfTurn("end")));
+        check(true, &[attached(0), attached(0)], Err(Broken::OutOfTurn("attached")));
+        check(true, &[attached(1)], Err(Broken::OutOfTurn("attached")));
+        check(true, &[attached(0), end(0), attached(0)], Err(Broken::OutOfTurn("attached")));
+        check(false, &[attached(0), end(0), done], Err(Broken::OutOfTurn("attached")));
     }
 
     #[test]

@@ -118,11 +118,12 @@ fn prepare<'a>(
     }
     let nonce = random().map_err(|error| format!("cannot read /dev/urandom: {error}"))?;
     let config = inputs.config.as_deref();
-    let archive = initramfs::build(&inputs.guest, checks, config).map_err(|error| error.to_string())?;
+    let archive =
+        initramfs::build(&inputs.guest, checks, config, spec.attach).map_err(|error| error.to_string())?;
     let path = spec.work.join("initramfs.cpio");
     let cannot_write = |error: io::Error| format!("cannot write into {}: {error}", spec.work.display());
     fs::write(&path, &archive).map_err(cannot_write)?;
-    let warm = match &spec.states {
+    let warm = match spec.states.as_ref().filter(|_| !spec.attach) {
         None => None,
         Some(states) => {
             Warm::prepare(states, &inputs.guest, checks, config, &spec.work).map_err(cannot_write)?
@@ -268,8 +269,9 @@ fn boot_once(
         initramfs: &ready.initramfs,
         console,
         nonce: &nonce,
-        // Three passes and an explanation fit into the limit of a check.
-        pass_seconds: (ready.limits.check.as_secs() / 4).max(1),
+        // Three passes and an explanation fit into the limit of a check, and two sets that are attached twice.
+        pass_seconds: (ready.limits.check.as_secs() / if spec.attach { 8 } else { 4 }).max(1),
+        disk: spec.attach,
         shared: None,
     };
     let state = find_state(ready, next, &command).map_err(Failure::Start)?;
@@ -375,6 +377,7 @@ impl Run<'_> {
             nonce: feed.map_or(command.nonce, |(_, nonce)| nonce),
             checks: self.ready.checks,
             oldest_libbpf: self.ready.spec.oldest_libbpf,
+            attach: self.ready.spec.attach,
             feed: feed.map(|(feed, _)| feed),
             limits: self.ready.limits,
             quiet: self.quiet,

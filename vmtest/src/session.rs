@@ -72,6 +72,7 @@ pub fn run(
         nonce: NONCE,
         checks: 0,
         oldest_libbpf: spec.oldest_libbpf,
+        attach: false,
         feed: None,
         limits: crate::Limits { check: spec.timeout, ..spec.limits },
         quiet: spec.limits.console,
@@ -174,6 +175,7 @@ impl<'a> Ready<'a> {
             nonce: NONCE,
             pass_seconds: self.spec.timeout.as_secs(),
             shared: None,
+            disk: false,
         }
     }
 }

@@ -98,6 +98,9 @@ pub struct VmSpec {
     pub guest: Option<PathBuf>,
     /// The oldest libbpf that the guest may be linked with, major and minor version.
     pub oldest_libbpf: (u32, u32),
+    /// Attach what loads, and do in the machine what it watches. Machines that are kept are not used then: the disk that
+    /// this takes cannot be kept.
+    pub attach: bool,
 }
 
 impl VmSpec {
@@ -118,6 +121,7 @@ impl VmSpec {
             qemu: None,
             guest: None,
             oldest_libbpf: results::LIBBPF,
+            attach: false,
         }
     }
 }

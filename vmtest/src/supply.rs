@@ -89,7 +89,7 @@ mod tests {
         Work {
             nonce: "7".into(),
             seconds: 5,
-            manifest: Manifest { checks: Vec::new() },
+            manifest: Manifest { checks: Vec::new(), attach: false },
             files: vec![("/a".into(), 3), ("/b".into(), 0), ("/c".into(), 2)],
         }
     }

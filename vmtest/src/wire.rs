@@ -7,6 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attached::Attached;
+
 /// First word of a line; the digit is the version of the protocol.
 pub const PREFIX: &str = "@@btfpipe1";
 /// Name of the environment variable (kernel command line) with the number that this boot must repeat.
@@ -34,6 +36,9 @@ pub const LOG_MAX: usize = 8 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub checks: Vec<Entry>,
+    /// Whether programs are attached, and what they watch is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attach: bool,
 }
 
 /// One object and the BTF to relocate it with: paths in the guest. Equal contents share a path.
@@ -78,6 +83,8 @@ pub enum Message {
         check: u32,
     },
     Program(Program),
+    /// After its programs, when the manifest wants it.
+    Attached(Attached),
     End(End),
     /// Every check was made.
     Done {

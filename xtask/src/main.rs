@@ -92,8 +92,14 @@ const TASKS: &[Task] = &[
     Task {
         name: "soak",
         arguments: "[COUNT]",
-        about: "boot the release's kernels so often (300), in turn; prints what was wrong, and the flakes",
+        about: "boot the kernels of docs/machines.md so often (300), in turn; writes there what was wrong, and the flakes",
         run: machines::soak,
+    },
+    Task {
+        name: "attach",
+        arguments: "",
+        about: "attach our programs on the kernels of docs/machines.md, do what they watch, compare what they report",
+        run: machines::attach,
     },
     Task {
         name: "times",

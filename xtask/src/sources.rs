@@ -158,13 +158,18 @@ pub fn dwarf(shell: &Shell, arguments: &[String]) -> Outcome {
 
 /// The objects of our programs, as a run compiles them.
 pub fn compile(shell: &Shell, work: &Path) -> Result<Vec<PathBuf>, Error> {
+    compile_for(shell, "x86", work)
+}
+
+/// The same for an architecture, by the name that libbpf's headers have for it.
+pub fn compile_for(shell: &Shell, arch: &str, work: &Path) -> Result<Vec<PathBuf>, Error> {
+    let define = format!("-D__TARGET_ARCH_{arch}");
     let mut objects = Vec::new();
     for source in shell.read_dir("pipelines/programs")? {
         let name = source.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(stem) = name.strip_suffix(".bpf.c") else { continue };
         let object = work.join(format!("{stem}.bpf.o"));
-        let arguments =
-            ["-D__TARGET_ARCH_x86", "-I", "pipelines/programs", "-I", "/usr/include/x86_64-linux-gnu"];
+        let arguments = [define.as_str(), "-I", "pipelines/programs", "-I", "/usr/include/x86_64-linux-gnu"];
         cmd!(shell, "clang-19 -g -O2 --target=bpf {arguments...} -c {source} -o {object}").quiet().run()?;
         objects.push(object);
     }

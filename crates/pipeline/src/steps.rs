@@ -70,6 +70,8 @@ pub struct Verify {
     pub memory_mib: u32,
     /// How long one object may take; boots have a watchdog of their own.
     pub timeout: Duration,
+    /// Attach the programs, do what they watch, and read what they report.
+    pub attach: bool,
 }
 
 /// How QEMU runs the guest.
@@ -91,7 +93,7 @@ impl Default for Package {
 
 impl Default for Verify {
     fn default() -> Self {
-        Verify { accel: Accel::Auto, memory_mib: 512, timeout: Duration::from_secs(90) }
+        Verify { accel: Accel::Auto, memory_mib: 512, timeout: Duration::from_secs(90), attach: false }
     }
 }
 
@@ -281,6 +283,11 @@ impl Verify {
                 Some(time) => verify.timeout = time,
                 None => problems.add(node.wrong("`timeout`", "a time from 1s to 60m, such as 90s or 2m")),
             }
+        }
+        match fields.optional("attach") {
+            None => {}
+            Some(Node { value: Value::Boolean(attach), .. }) => verify.attach = *attach,
+            Some(node) => problems.add(node.wrong("`attach`", "true or false")),
         }
         verify
     }

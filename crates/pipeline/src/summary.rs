@@ -96,6 +96,8 @@ pub enum State {
     Absent,
     /// Booted, identical, loaded.
     Ok,
+    /// The same, and attached it reported what was done.
+    Reported,
     /// Decided alike on the host; not booted.
     Host,
     /// Attaches by the kernel's own BTF.
@@ -114,6 +116,8 @@ pub enum State {
     Refused,
     /// Loads with the kernel's BTF but not with ours.
     LoadFailMinOnly,
+    /// Reports what was done with the kernel's BTF but not with ours.
+    WrongEvent,
     /// Other instructions than with the kernel's BTF.
     Mismatch,
     /// libbpf crashed or hung.
@@ -124,8 +128,9 @@ pub enum State {
 
 impl State {
     /// All, good ones first.
-    pub const ALL: [State; 14] = [
+    pub const ALL: [State; 16] = [
         State::Ok,
+        State::Reported,
         State::Host,
         State::NeedsKernelBtf,
         State::Poisoned,
@@ -135,6 +140,7 @@ impl State {
         State::NoVerdict,
         State::Refused,
         State::LoadFailMinOnly,
+        State::WrongEvent,
         State::Mismatch,
         State::Crash,
         State::Failed,
@@ -146,6 +152,7 @@ impl State {
         match self {
             State::Absent => "·",
             State::Ok => "ok",
+            State::Reported => "reports",
             State::Host => "host",
             State::NeedsKernelBtf => "needs-btf",
             State::Poisoned => "poison",
@@ -155,6 +162,7 @@ impl State {
             State::NoVerdict => "no-vm",
             State::Refused => "refused",
             State::LoadFailMinOnly => "FAILS",
+            State::WrongEvent => "WRONG-EVENT",
             State::Mismatch => "MISMATCH",
             State::Crash => "CRASH",
             State::Failed => "FAILED",
@@ -166,6 +174,7 @@ impl State {
         match self {
             State::Absent => "absent",
             State::Ok => "ok",
+            State::Reported => "reported",
             State::Host => "host",
             State::NeedsKernelBtf => "needs-kernel-btf",
             State::Poisoned => "poisoned",
@@ -175,6 +184,7 @@ impl State {
             State::NoVerdict => "no-verdict",
             State::Refused => "refused",
             State::LoadFailMinOnly => "load-fail-min-only",
+            State::WrongEvent => "wrong-event",
             State::Mismatch => "mismatch",
             State::Crash => "crash",
             State::Failed => "failed",
@@ -193,6 +203,7 @@ impl State {
             State::Ok => {
                 "booted: with our BTF libbpf makes the same instructions as with the kernel's own, and it loads"
             }
+            State::Reported => "booted: as ok, and attached it reported what was then done in the machine",
             State::Host => {
                 "not booted: our engine decides every relocation alike on the full and on the minimized BTF"
             }
@@ -208,6 +219,9 @@ impl State {
             State::NoVerdict => "no verdict: the virtual machine did not run",
             State::Refused => "libbpf refuses the object on this kernel, with the full BTF as well",
             State::LoadFailMinOnly => "loads with the kernel's own BTF, fails with ours",
+            State::WrongEvent => {
+                "attached, it does not report what was done, and does so with the kernel's own BTF"
+            }
             State::Mismatch => "with our BTF libbpf makes other instructions: it would read wrong memory",
             State::Crash => "libbpf crashed or hung on our BTF",
             State::Failed => "an earlier step failed for this kernel or object",
@@ -219,6 +233,7 @@ impl State {
         match self {
             State::Absent
             | State::Ok
+            | State::Reported
             | State::Host
             | State::NeedsKernelBtf
             | State::Poisoned
@@ -228,6 +243,7 @@ impl State {
             | State::NoVerdict
             | State::Refused
             | State::LoadFailMinOnly
+            | State::WrongEvent
             | State::Mismatch
             | State::Crash
             | State::Failed => true,

@@ -49,7 +49,7 @@ impl<'a> Verifier<'a> {
 
     /// The key of booting a kernel with its packaged BTF.
     pub fn key(&self, known: &Known, made: &Made, set: &ProgramSet) -> Key {
-        let Verify { accel, memory_mib, timeout } = self.settings;
+        let Verify { accel, memory_mib, timeout, attach } = self.settings;
         let accel = match accel {
             Accel::Auto => "auto",
             Accel::Kvm => "kvm",
@@ -64,6 +64,8 @@ impl<'a> Verifier<'a> {
             .with("packages", known.packages)
             .with("btf", known.btf.sha256)
             .with("minimized", made.btf.sha256);
+        // What was said before there was such a setting stays known.
+        let key = if *attach { key.with("attach", "yes") } else { key };
         with_programs(key, set)
     }
 

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use bundle::{Bundle, Query};
 use kernels::{KernelId, Store, image};
 use relo_core::ReloKind;
-use vmtest::{Check, ObjectVerdict, Outcome, StateFolder, Verdict, VmEvent, VmReport, VmSpec};
+use vmtest::{
+    Attachment, Check, ObjectVerdict, Outcome, ProgramVerdict, Ran, StateFolder, Verdict, VmEvent, VmReport,
+    VmSpec,
+};
 
 use crate::content::Content;
 use crate::engine::{self, ProgramSet};
@@ -204,6 +207,7 @@ fn spec(
         Accel::Tcg => vmtest::Accel::Tcg,
     };
     spec.limits.check = settings.timeout;
+    spec.attach = settings.attach;
     let checks = u32::try_from(checks).unwrap_or(u32::MAX);
     spec.timeout = spec.limits.ready + settings.timeout.saturating_mul(checks.clamp(1, 40));
     spec.states =
@@ -310,16 +314,35 @@ fn add_cells(object: &ObjectVerdict, cells: &mut BTreeMap<(String, String), Cell
         cells.insert((object.object.clone(), String::new()), cell);
     }
     for program in &object.programs {
-        let detail = program.detail.as_ref().or(object.detail.as_ref());
-        let reason = match program.verdict {
-            Verdict::Identical => None,
-            Verdict::NeedsKernelBtf => Some(engine::needs_btf(&program.section)),
-            _ => Some(detail.map_or_else(|| program.verdict.to_string(), |detail| last_lines(detail, 12))),
-        };
         cells.insert(
             (object.object.clone(), program.program.clone()),
-            Cell { state: state(program.verdict), reason },
+            cell(program, object.detail.as_deref()),
         );
+    }
+}
+
+fn cell(program: &ProgramVerdict, of_object: Option<&str>) -> Cell {
+    let detail = program.detail.as_deref().or(of_object);
+    let reason = match program.verdict {
+        Verdict::Identical => None,
+        Verdict::NeedsKernelBtf => Some(engine::needs_btf(&program.section)),
+        _ => Some(detail.map_or_else(|| program.verdict.to_string(), |detail| last_lines(detail, 12))),
+    };
+    let Some(Attachment { ran, detail }) = &program.attached else {
+        return Cell { state: state(program.verdict), reason };
+    };
+    match (program.verdict, ran) {
+        (Verdict::Identical, Ran::Reported) => Cell::of(State::Reported),
+        // What came of attaching is a remark where all else is good.
+        (Verdict::Identical | Verdict::Skipped | Verdict::NeedsKernelBtf, _) => {
+            let said = match ran {
+                Ran::Reported => "attached, it reported what was done".to_owned(),
+                _ => last_lines(detail.as_deref().unwrap_or_default(), 12),
+            };
+            let both = reason.into_iter().chain([said]).collect::<Vec<_>>().join("; ");
+            Cell::because(state(program.verdict), both)
+        }
+        _ => Cell { state: state(program.verdict), reason },
     }
 }
 
@@ -337,6 +360,7 @@ fn state(verdict: Verdict) -> State {
         Verdict::LoadFailBoth => State::LoadFailBoth,
         Verdict::TypeIdReloc => State::TypeId,
         Verdict::LoadFailMinOnly => State::LoadFailMinOnly,
+        Verdict::WrongEvent => State::WrongEvent,
         Verdict::Mismatch => State::Mismatch,
         Verdict::Crash => State::Crash,
     }
@@ -355,8 +379,24 @@ mod tests {
             verdict,
             instructions: Instructions::Identical,
             agreed: 0,
+            attached: None,
             detail: detail.map(str::to_owned),
         }
+    }
+
+    #[test]
+    fn what_came_of_attaching_is_told() {
+        let check = |verdict, ran, expect: State, reason: Option<&str>| {
+            let attached = Some(Attachment { ran, detail: Some("it was done".into()) });
+            let cell = cell(&ProgramVerdict { attached, ..program("p", verdict, Some("why")) }, None);
+            assert_eq!((cell.state, cell.reason.as_deref()), (expect, reason));
+        };
+        check(Verdict::Identical, Ran::Reported, State::Reported, None);
+        check(Verdict::Identical, Ran::NotProvoked, State::Ok, Some("it was done"));
+        check(Verdict::WrongEvent, Ran::Wrong, State::WrongEvent, Some("why"));
+        check(Verdict::Mismatch, Ran::Wrong, State::Mismatch, Some("why"));
+        let needs = "fentry programs attach by the kernel's own BTF; attached, it reported what was done";
+        check(Verdict::NeedsKernelBtf, Ran::Reported, State::NeedsKernelBtf, Some(needs));
     }
 
     #[test]

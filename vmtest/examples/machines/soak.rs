@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use vmtest::{Outcome, Verdict, VmReport};
 
-use crate::subject::{Object, Subject, objects, subjects};
+use crate::subject::{Object, Subject, Subjects, objects};
 use crate::{Error, mutate};
 
 /// What came of a kernel's boots.
@@ -22,10 +22,10 @@ struct Tally {
 }
 
 /// True when nothing was wrong.
-pub fn soak(count: &str, kernels: &Path) -> Result<bool, Error> {
+pub fn soak(count: &str, kernels: &Path, more: &[&str]) -> Result<bool, Error> {
     let count: usize = count.parse()?;
     let work = tempfile::tempdir()?;
-    let subjects = subjects(kernels, work.path())?;
+    let subjects = Subjects::read(kernels, more, work.path())?.listed;
     let object = object(subjects.first().ok_or("no kernels")?)?;
     let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
     let start = Instant::now();

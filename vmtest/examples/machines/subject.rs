@@ -25,8 +25,31 @@ pub struct Object {
     pub elf: Vec<u8>,
 }
 
-/// All kernels of the folder; `work` is for their unpacked images.
-pub fn subjects(folder: &Path, work: &Path) -> Result<Vec<Subject>, Error> {
+/// The kernels of the document, and others.
+pub struct Subjects {
+    pub listed: Vec<Subject>,
+    pub rest: Vec<Subject>,
+}
+
+impl Subjects {
+    /// Those of the folder, and of the folders `more` those of a full flavour; `work` is for their unpacked images.
+    pub fn read(kernels: &Path, more: &[&str], work: &Path) -> Result<Self, Error> {
+        let mut listed = subjects(kernels, work)?;
+        let mut rest = Vec::new();
+        for folder in more {
+            let known = |subject: &Subject| {
+                listed.iter().chain(&rest).any(|other: &Subject| other.name == subject.name)
+            };
+            let mut new = subjects(folder.as_ref(), work)?;
+            new.retain(|subject| !known(subject));
+            rest.extend(new);
+        }
+        listed.extend(rest.extract_if(.., |subject| subject.is_full()));
+        Ok(Subjects { listed, rest })
+    }
+}
+
+fn subjects(folder: &Path, work: &Path) -> Result<Vec<Subject>, Error> {
     let mut images: Vec<PathBuf> = fs::read_dir(folder.join("kernels"))?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
@@ -50,6 +73,11 @@ fn subject(folder: &Path, image: PathBuf, work: &Path) -> Result<Subject, Error>
 }
 
 impl Subject {
+    /// Not for clouds: with all its drivers.
+    fn is_full(&self) -> bool {
+        self.arch == Arch::X86_64 && !self.name.contains("-cloud-")
+    }
+
     /// A machine for it, emulated, as the step `verify` makes it.
     pub fn spec(&self, work: &Path) -> VmSpec {
         let mut spec = VmSpec::new(self.arch, self.vmlinux.as_ref().unwrap_or(&self.image), work);

@@ -7,7 +7,7 @@ use vmtest::{Arch, Check, Outcome, StateFolder, VmReport, VmSpec};
 
 use crate::Error;
 use crate::processor::{Stretch, Took};
-use crate::subject::{Object, Subject, objects, subjects};
+use crate::subject::{Object, Subject, Subjects, objects};
 
 const ROUNDS: usize = 3;
 /// What many kernels are checked with.
@@ -17,16 +17,7 @@ const KERNELS: usize = 20;
 /// Prints the tables. `more` has further kernels: each full flavour gets a row, the rest make the many.
 pub fn times(kernels: &Path, more: &[&str]) -> Result<(), Error> {
     let work = tempfile::tempdir()?;
-    let mut listed = subjects(kernels, work.path())?;
-    let mut rest = Vec::new();
-    for folder in more {
-        let known =
-            |subject: &Subject| listed.iter().chain(&rest).any(|other: &Subject| other.name == subject.name);
-        let mut new = subjects(folder.as_ref(), work.path())?;
-        new.retain(|subject| !known(subject));
-        rest.extend(new);
-    }
-    listed.extend(rest.extract_if(.., |subject| is_full(subject)));
+    let Subjects { mut listed, rest } = Subjects::read(kernels, more, work.path())?;
     let objects = objects(OBJECTS)?;
     let states = StateFolder { folder: work.path().join("states"), limit: 1 << 40 };
     println!(
@@ -38,11 +29,6 @@ pub fn times(kernels: &Path, more: &[&str]) -> Result<(), Error> {
     }
     listed.extend(rest);
     many(&listed, &objects, work.path())
-}
-
-/// Not for clouds: with all its drivers.
-fn is_full(subject: &Subject) -> bool {
-    subject.arch == Arch::X86_64 && !subject.name.contains("-cloud-")
 }
 
 /// Many different kernels one after the other, and beside each other.

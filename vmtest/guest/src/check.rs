@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Instant;
 
+use crate::attach::{Subject, attach};
 use crate::compare::{compare, compare_engine};
 use crate::explain;
 use crate::pass::{self, Outcome};
@@ -23,13 +24,29 @@ pub struct Checker {
 type Timed = (Outcome, u32);
 
 impl Checker {
-    /// Makes the check and tells the host each program's facts.
-    pub fn run(&mut self, index: u32, entry: &Entry, results: &mut Results) -> io::Result<()> {
+    /// Makes the check and tells the host each program's facts. With a token, programs are attached as well.
+    pub fn run(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        token: Option<&str>,
+        results: &mut Results,
+    ) -> io::Result<()> {
         let full = self.full(entry);
         let visible = self.timed(entry, true, false);
         let hidden = self.hidden(entry);
         for name in program_names(&full.0, &visible.0, &hidden.0) {
             results.send(&Message::Program(self.program(entry, &name, &full.0, &visible.0, &hidden.0)))?;
+        }
+        if let Some(token) = token {
+            let subject = Subject {
+                elf: &entry.elf,
+                btf: &entry.btf,
+                seconds: self.seconds,
+                token,
+                kernel_has_btf: self.kernel_has_btf,
+            };
+            results.send(&Message::Attached(attach(&subject, index, &visible.0, &hidden.0)))?;
         }
         let end = End {
             check: index,

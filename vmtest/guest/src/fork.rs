@@ -68,7 +68,7 @@ fn wait_readable(pipe: &File, left: Duration) -> io::Result<bool> {
 
 /// `None` in the child.
 #[allow(unsafe_code)]
-fn fork() -> io::Result<Option<Pid>> {
+pub fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: this program has one thread, so that the child may do anything that the parent may.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),

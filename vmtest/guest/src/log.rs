@@ -1,15 +1,16 @@
 //! What libbpf says, kept in a file: it outlives the process that crashed while libbpf said it.
 
+use std::ffi::{c_char, c_int, c_void};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::OnceLock;
-
-use libbpf_rs::{PrintLevel, set_print};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::wire::LOG_MAX;
 
 const PATH: &str = "/libbpf.log";
 static FILE: OnceLock<File> = OnceLock::new();
+static EVERYTHING: AtomicBool = AtomicBool::new(false);
 
 /// How much libbpf tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,9 +31,37 @@ pub fn start(detail: Detail) -> io::Result<()> {
         }
     };
     file.set_len(0)?;
-    let level = if detail == Detail::Everything { PrintLevel::Debug } else { PrintLevel::Warn };
-    set_print(Some((level, keep)));
+    EVERYTHING.store(detail == Detail::Everything, Ordering::Relaxed);
+    listen();
     Ok(())
+}
+
+/// C's list of arguments has another type on each architecture, and is a pointer on all that we have.
+type Print = unsafe extern "C" fn(libbpf_sys::libbpf_print_level, *const c_char, *mut c_void) -> c_int;
+
+#[allow(unsafe_code)]
+fn listen() {
+    const PRINT: Print = print;
+    // SAFETY: only the type of a pointer is another; the function does not look behind it.
+    unsafe {
+        libbpf_sys::libbpf_set_print(std::mem::transmute::<Option<Print>, libbpf_sys::libbpf_print_fn_t>(
+            Some(PRINT),
+        ));
+    }
+}
+
+#[allow(unsafe_code)]
+unsafe extern "C" fn print(
+    level: libbpf_sys::libbpf_print_level,
+    format: *const c_char,
+    arguments: *mut c_void,
+) -> c_int {
+    if level == libbpf_sys::LIBBPF_WARN || EVERYTHING.load(Ordering::Relaxed) {
+        // SAFETY: libbpf gives a format and its arguments.
+        let said = unsafe { vsprintf::vsprintf(format, arguments) };
+        keep(&said.unwrap_or_else(|error| format!("libbpf said what cannot be read: {error}\n")));
+    }
+    0
 }
 
 /// All of it.
@@ -46,10 +75,10 @@ pub fn tail(text: &str) -> Option<String> {
     Some(last(text, LOG_MAX).to_owned()).filter(|tail| !tail.is_empty())
 }
 
-fn keep(_: PrintLevel, message: String) {
+fn keep(message: &str) {
     // A verifier log can be megabytes long; its end is what tells.
     let first_line = message.split_inclusive('\n').next().unwrap_or_default();
-    let text = last(&message, 2 * LOG_MAX);
+    let text = last(message, 2 * LOG_MAX);
     if let Some(mut file) = FILE.get() {
         if text.len() < message.len() {
             let _ = file.write_all(first_line.as_bytes());

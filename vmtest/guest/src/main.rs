@@ -3,6 +3,9 @@
 //! It only supervises; libbpf runs in forked children ([`pass`]), since a damaged BTF may crash it, and the kernel
 //! panics when PID 1 dies.
 
+mod attach;
+#[path = "../../src/attached.rs"]
+mod attached;
 mod check;
 mod compare;
 mod complaint;
@@ -28,6 +31,7 @@ use std::io;
 
 use rustix::system::{RebootCommand, reboot, uname};
 
+use attached::token;
 use check::Checker;
 use memory::SharedMemory;
 use results::Results;
@@ -38,6 +42,7 @@ const SECONDS: u32 = 45;
 
 fn main() {
     if std::process::id() != 1 {
+        // Also what a deed starts, see [`attach`].
         eprintln!("this is PID 1 of btfpipe's virtual machines; libbpf {}", libbpf::version());
         std::process::exit(2);
     }
@@ -77,6 +82,7 @@ fn serve(results: &mut Results) -> io::Result<()> {
     };
     setup::kernel_config(&kernel)?;
     let count = order.manifest.checks.len() as u32;
+    let nonce = order.nonce.clone();
     let hello = Hello {
         nonce: order.nonce,
         kernel,
@@ -91,9 +97,11 @@ fn serve(results: &mut Results) -> io::Result<()> {
     results.send(&Message::Hello(hello))?;
     let mut checker =
         Checker { kernel_has_btf: btf.is_some(), seconds: order.seconds, full: BTreeMap::new() };
+    let attach = order.manifest.attach.then_some(nonce);
     for (index, entry) in (0..).zip(&order.manifest.checks) {
         results.send(&Message::Begin { check: index })?;
-        checker.run(index, entry, results)?;
+        let token = attach.as_deref().map(|nonce| token(nonce, index));
+        checker.run(index, entry, token.as_deref(), results)?;
     }
     results.send(&Message::Done { count })
 }
@@ -112,7 +120,7 @@ fn run_session(session: &Session, hello: Hello, results: &mut Results) -> io::Re
 fn order_of_boot() -> Order {
     let seconds = env::var(wire::SECONDS_ENV).ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
     let nonce = env::var(wire::NONCE_ENV).unwrap_or_default();
-    Order { manifest: Manifest { checks: Vec::new() }, nonce, seconds }
+    Order { manifest: Manifest { checks: Vec::new(), attach: false }, nonce, seconds }
 }
 
 /// From the initramfs and the kernel's command line; or from the shared memory, when the host says that it is there.

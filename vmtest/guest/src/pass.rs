@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use libbpf_rs::{ObjectBuilder, OpenObject, ProgramType};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Insn;
 use crate::fork::{Ended, in_child};
+use crate::libbpf::{Object, Program as Opened};
 use crate::log::Detail;
 use crate::wire::{Load, PassEnd};
-use crate::{complaint, libbpf, log, maps};
+use crate::{complaint, log, maps};
 
 /// What is loaded, and how.
 #[derive(Clone, Copy)]
@@ -85,7 +85,7 @@ pub fn relocation_log(pass: &Pass<'_>) -> String {
     let prepared = log::start(Detail::Everything).and_then(|()| {
         in_child(deadline, |_| {
             if let Ok(mut object) = open(pass, &Failed::new()) {
-                let _ = libbpf::prepare(&mut object);
+                let _ = object.prepare();
             }
             Ok(())
         })
@@ -93,7 +93,8 @@ pub fn relocation_log(pass: &Pass<'_>) -> String {
     if prepared.is_ok() { log::text() } else { String::new() }
 }
 
-fn end_of(ended: io::Result<Ended>, seconds: u32) -> PassEnd {
+/// The end of a child that gave no answer.
+pub fn end_of(ended: io::Result<Ended>, seconds: u32) -> PassEnd {
     match ended {
         Ok(Ended::Signal(signal)) => PassEnd::Crashed { signal },
         Ok(Ended::TimedOut) => PassEnd::TimedOut { seconds },
@@ -113,10 +114,10 @@ fn load(pass: &Pass<'_>, deadline: Instant) -> Outcome {
             Ok(object) => object,
             Err(errno) => return Outcome::ended(PassEnd::NotOpened { errno }, log::tail(&log::text())),
         };
-        if object.progs().all(|program| !program.autoload()) {
+        if object.programs().all(|program| !program.autoload()) {
             return outcome(&object, pass, PassEnd::NotRun, None, &failed, false);
         }
-        let Err(errno) = libbpf::prepare(&mut object) else {
+        let Err(errno) = object.prepare() else {
             break object;
         };
         let said = log::text();
@@ -136,7 +137,7 @@ fn load(pass: &Pass<'_>, deadline: Instant) -> Outcome {
 
 /// libbpf stops at the first program that the kernel refuses. A failed load ends the object, so each attempt is made in
 /// a child of its own; the refused program is left out of the next.
-fn load_prepared(pass: &Pass<'_>, object: &mut OpenObject, mut failed: Failed, deadline: Instant) -> Outcome {
+fn load_prepared(pass: &Pass<'_>, object: &mut Object, mut failed: Failed, deadline: Instant) -> Outcome {
     let relocated = outcome(object, pass, PassEnd::Ok, None, &failed, true);
     let (end, said) = loop {
         let _ = log::start(Detail::Warnings);
@@ -151,9 +152,10 @@ fn load_prepared(pass: &Pass<'_>, object: &mut OpenObject, mut failed: Failed, d
         let Some(name) = newly_blamed(&said, object) else {
             break (PassEnd::NotLoaded { errno }, said);
         };
-        object.progs_mut().filter(|program| program.name() == name.as_str()).for_each(|mut program| {
-            program.set_autoload(false);
-        });
+        object
+            .programs()
+            .filter(|program| program.name() == name)
+            .for_each(|program| program.set_autoload(false));
         failed.insert(name, Load::Failed { errno, log: log::tail(&said) });
     };
     let mut programs = relocated.programs;
@@ -167,65 +169,55 @@ fn load_prepared(pass: &Pass<'_>, object: &mut OpenObject, mut failed: Failed, d
     Outcome { end, log: log::tail(&said), programs }
 }
 
-fn attempt(object: &mut OpenObject) -> i32 {
-    libbpf::load(object).err().unwrap_or(0)
+fn attempt(object: &mut Object) -> i32 {
+    object.load().err().unwrap_or(0)
 }
 
-fn open(pass: &Pass<'_>, failed: &Failed) -> Result<OpenObject, i32> {
-    let mut builder = ObjectBuilder::default();
-    if let Some(btf) = pass.btf {
-        builder.btf_custom_path(btf).map_err(|_| -libc::EINVAL)?;
-    }
-    let mut object = libbpf::open(&builder, pass.elf)?;
-    maps::set_sizes(&mut object);
-    for mut program in object.progs_mut() {
-        let left_out = pass.hidden && needs_kernel_btf(program.prog_type());
-        let failed = program.name().to_str().is_some_and(|name| failed.contains_key(name));
-        program.set_autoload(!left_out && !failed);
+fn open(pass: &Pass<'_>, failed: &Failed) -> Result<Object, i32> {
+    let object = Object::open(pass.elf, pass.btf)?;
+    maps::set_sizes(&object);
+    for program in object.programs() {
+        let left_out = pass.hidden && program.needs_kernel_btf();
+        program.set_autoload(!left_out && !failed.contains_key(program.name()));
     }
     Ok(object)
 }
 
-/// Attach targets are types of the kernel's own BTF, `btf_custom_path` or not.
-fn needs_kernel_btf(kind: ProgramType) -> bool {
-    matches!(kind, ProgramType::Tracing | ProgramType::Lsm | ProgramType::StructOps | ProgramType::Ext)
-}
-
 /// The blamed program, if leaving it out changes anything.
-fn newly_blamed(said: &str, object: &OpenObject) -> Option<String> {
+fn newly_blamed(said: &str, object: &Object) -> Option<String> {
     let name = complaint::blamed(said)?;
-    object.progs().any(|program| program.autoload() && program.name() == name).then(|| name.to_owned())
+    object.programs().any(|program| program.autoload() && program.name() == name).then(|| name.to_owned())
 }
 
 fn outcome(
-    object: &OpenObject,
+    object: &Object,
     pass: &Pass<'_>,
     end: PassEnd,
     log: Option<String>,
     failed: &Failed,
     relocated: bool,
 ) -> Outcome {
-    let program = |program: libbpf_rs::OpenProgram<'_>| {
-        let name = program.name().to_string_lossy().into_owned();
-        let needs_kernel_btf = needs_kernel_btf(program.prog_type());
+    let program = |program: Opened<'_>| {
+        let name = program.name().to_owned();
+        let needs_kernel_btf = program.needs_kernel_btf();
         let relocated = relocated && program.autoload();
-        let insns: Vec<Insn> = if relocated { libbpf::insns(&program).collect() } else { Vec::new() };
+        let insns = if relocated { program.insns() } else { Vec::new() };
         let load = match failed.get(&name) {
             Some(failure) => failure.clone(),
             None if pass.hidden && needs_kernel_btf => Load::NotTried,
             None => Load::NotReached,
         };
         Program {
-            section: program.section().to_string_lossy().into_owned(),
+            section: program.section().to_owned(),
             needs_kernel_btf,
             load,
-            funcs: if relocated { libbpf::func_info(&program) } else { Vec::new() },
+            funcs: if relocated { program.func_info() } else { Vec::new() },
             insn_cnt: relocated.then_some(insns.len() as u32),
             insns,
             name,
         }
     };
-    Outcome { end, log, programs: object.progs().map(program).collect() }
+    Outcome { end, log, programs: object.programs().map(program).collect() }
 }
 
 /// One line of JSON, then the instructions of all programs one after the other.

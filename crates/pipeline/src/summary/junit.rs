@@ -65,7 +65,7 @@ fn write_suite(
         let message = format!("message=\"{}\" type=\"{}\"", escaped(first_line(reason)), cell.state.code());
         let body = escaped(reason);
         match cell.state {
-            State::Ok | State::Host | State::Absent => writeln!(cases, "{start}/>")?,
+            State::Ok | State::Reported | State::Host | State::Absent => writeln!(cases, "{start}/>")?,
             State::NeedsKernelBtf | State::Poisoned | State::LoadFailBoth | State::Skipped => {
                 counts.skipped += 1;
                 let message = format!("message=\"{}: {}\"", cell.state.code(), escaped(first_line(reason)));
@@ -75,7 +75,7 @@ fn write_suite(
                 counts.errors += 1;
                 writeln!(cases, "{start}><error {message}>{body}</error></testcase>")?;
             }
-            State::TypeId | State::Refused | State::LoadFailMinOnly | State::Mismatch => {
+            State::TypeId | State::Refused | State::LoadFailMinOnly | State::WrongEvent | State::Mismatch => {
                 counts.failures += 1;
                 writeln!(cases, "{start}><failure {message}>{body}</failure></testcase>")?;
             }

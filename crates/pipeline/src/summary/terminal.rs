@@ -96,12 +96,13 @@ fn write_table(
 fn painted(state: State, word: String, color: bool) -> String {
     let code = match state {
         _ if !color => return word,
-        State::Ok => 32,
+        State::Ok | State::Reported => 32,
         State::Host | State::Absent => 36,
         State::NeedsKernelBtf | State::Poisoned | State::LoadFailBoth | State::Skipped | State::TypeId => 33,
         State::NoVerdict
         | State::Refused
         | State::LoadFailMinOnly
+        | State::WrongEvent
         | State::Mismatch
         | State::Crash
         | State::Failed => 31,
