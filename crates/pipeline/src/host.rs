@@ -34,6 +34,7 @@ use serde_json::{Map, Value};
 
 pub use error::PluginError;
 pub(crate) use inputs::input;
+pub use outputs::OutputFile;
 pub(crate) use search::is_name;
 
 use confinement::Bounds;
@@ -278,7 +279,7 @@ pub enum PluginEvent {
 }
 
 /// What an action made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PluginResult {
     /// The files of the output folder, in the plugin's order.
     pub outputs: Vec<OutputFile>,
@@ -294,38 +295,6 @@ impl PluginResult {
     /// How long the plugin itself worked, by its own word.
     pub fn busy(&self) -> Option<Duration> {
         self.metrics.get("busy_us")?.as_u64().map(Duration::from_micros)
-    }
-}
-
-/// A file that a plugin made: regular, and inside the output folder. Whoever takes it hashes what is read, once: a worker
-/// runs on, and could write to it again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutputFile {
-    /// What it is to the step.
-    pub name: String,
-    /// Absolute.
-    pub path: PathBuf,
-    /// Bytes, when the plugin had answered.
-    pub size: u64,
-}
-
-impl OutputFile {
-    /// Its bytes, no more than those that were there when the plugin had answered.
-    pub fn read(&self) -> io::Result<Vec<u8>> {
-        use std::io::Read;
-        let mut bytes = Vec::new();
-        std::fs::File::open(&self.path)?.take(self.size + 1).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 == self.size {
-            true => Ok(bytes),
-            false => {
-                Err(io::Error::other(format!("{} changed after the plugin's answer", self.path.display())))
-            }
-        }
-    }
-
-    /// The digest of what it is now.
-    pub fn digest(&self) -> Result<Digest, kernels::Error> {
-        Ok(Digest::of_file(&self.path)?.0)
     }
 }
 

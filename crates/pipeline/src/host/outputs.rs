@@ -1,13 +1,63 @@
 //! The output folder as it is, against what the plugin says.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
+use kernels::Digest;
 use plugin::Output;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
 
-use super::{Dirs, OutputFile};
+use super::Dirs;
+
+/// A file that a plugin made: regular, and inside the output folder. Whoever takes it hashes what is read, once: a worker
+/// runs on, and could write to it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFile {
+    /// What it is to the step.
+    pub name: String,
+    /// Absolute.
+    pub path: PathBuf,
+    /// Bytes, when the plugin had answered.
+    pub size: u64,
+}
+
+impl OutputFile {
+    /// Its bytes, no more than those that were there when the plugin had answered.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open()?.take(self.size + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 == self.size {
+            true => Ok(bytes),
+            false => {
+                Err(io::Error::other(format!("{} changed after the plugin's answer", self.path.display())))
+            }
+        }
+    }
+
+    /// Refuses what a worker has put in its place since: a link that leads out of its room, or a pipe that never ends.
+    pub(super) fn open(&self) -> io::Result<File> {
+        let irregular = || io::Error::other(format!("{} is no regular file any more", self.path.display()));
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        // A folder on the way can't be exchanged for a link either, where the kernel knows how to say so.
+        let opened = match openat2(CWD, &self.path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+            Err(Errno::NOSYS | Errno::PERM) => open(&self.path, flags, Mode::empty()),
+            opened => opened,
+        };
+        let file = File::from(opened.map_err(|error| match error {
+            Errno::LOOP => irregular(),
+            error => error.into(),
+        })?);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(irregular()) }
+    }
+
+    /// The digest of what it is now.
+    pub fn digest(&self) -> io::Result<Digest> {
+        self.read().map(|bytes| Digest::of(&bytes))
+    }
+}
 
 /// What is wrong with a plugin's outputs.
 #[derive(Debug, thiserror::Error)]
@@ -100,4 +150,67 @@ fn list(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), OutputProble
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{FileType, mknodat};
+
+    use super::*;
+    use crate::host::PluginResult;
+
+    #[test]
+    fn what_was_exchanged_after_the_answer_is_refused() {
+        let check = |exchange: &dyn Fn(&Path), problem: Option<&str>| {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().canonicalize().unwrap();
+            fs::create_dir_all(root.join("room/sub")).unwrap();
+            fs::create_dir(root.join("own")).unwrap();
+            fs::write(root.join("secret"), "abc").unwrap();
+            let path = root.join("room/sub/secret");
+            fs::write(&path, "abc").unwrap();
+            let file = OutputFile { name: "f".into(), path: path.clone(), size: 3 };
+            exchange(&path);
+            let said = file.read().map(|bytes| assert_eq!(bytes, b"abc")).map_err(|error| error.to_string());
+            assert_eq!(
+                said.as_ref().err().map(|error| error.contains(problem.unwrap())),
+                problem.map(|_| true)
+            );
+            let mut result = PluginResult { outputs: vec![file], ..PluginResult::default() };
+            let moved = result.move_to(&root.join("room"), &root.join("own"));
+            // How long it is counts when it is read.
+            assert_eq!(
+                moved.is_ok(),
+                problem.is_none_or(|problem| problem.contains("changed")),
+                "{problem:?}"
+            );
+        };
+        check(&|_| (), None);
+        check(&|path| fs::write(path, "abcd").unwrap(), Some("changed after"));
+        let irregular = Some("no regular file any more");
+        let remove = |path: &Path| fs::remove_file(path).unwrap();
+        check(
+            &|path| {
+                remove(path);
+                std::os::unix::fs::symlink("../../secret", path).unwrap();
+            },
+            irregular,
+        );
+        check(
+            &|path| {
+                remove(path);
+                mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+            },
+            irregular,
+        );
+        check(
+            &|path| {
+                remove(path);
+                let folder = path.parent().unwrap();
+                fs::remove_dir(folder).unwrap();
+                std::os::unix::fs::symlink(folder.ancestors().nth(2).unwrap(), folder).unwrap();
+            },
+            irregular,
+        );
+    }
 }

@@ -179,6 +179,8 @@ impl PluginResult {
             if let Ok(rest) = output.path.strip_prefix(&before) {
                 output.path = after.join(rest);
             }
+            // Until now the worker could exchange it, and from now on it can't.
+            output.open()?;
         }
         Ok(())
     }
