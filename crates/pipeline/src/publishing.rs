@@ -19,6 +19,7 @@ use crate::laying_out;
 use crate::ledger::End;
 use crate::outcome::{Code, Error, Failure};
 use crate::packaging::{self, Packed, Settings};
+use crate::plugin_step::Step;
 use crate::project::{Options, Project};
 use crate::releasing;
 use crate::report::Report;
@@ -44,8 +45,21 @@ pub(crate) struct Published {
     pub arch: Arch,
     /// Whether it was made now.
     pub is_new: bool,
+    whole: Whole,
+}
+
+/// A package as a file, opened when it is first looked into.
+struct Whole {
     path: PathBuf,
     opened: OnceLock<Bundle>,
+}
+
+/// A package that layouts are made of.
+struct Original<'o> {
+    whole: Whole,
+    key: &'o Key,
+    arch: Arch,
+    settings: Settings<'o>,
 }
 
 /// A package with its layouts, not yet published.
@@ -69,6 +83,16 @@ struct File<T> {
 impl Published {
     /// The package, opened from its file as a user would.
     pub fn bundle(&self) -> Result<&Bundle, Error> {
+        self.whole.bundle()
+    }
+}
+
+impl Whole {
+    fn at(path: PathBuf) -> Whole {
+        Whole { path, opened: OnceLock::new() }
+    }
+
+    fn bundle(&self) -> Result<&Bundle, Error> {
         if let Some(bundle) = self.opened.get() {
             return Ok(bundle);
         }
@@ -93,9 +117,7 @@ impl Publishing<'_> {
                 let Some(bundle) = self.package(number, *arch, settings, done, report)? else {
                     continue;
                 };
-                let mut opened = None;
-                let mut layouts = self.layouts(&bundle, &mut opened, *arch, settings, report)?;
-                layouts.extend(self.layouts_of_plugins(&bundle, &mut opened, *arch, settings, report)?);
+                let layouts = self.layouts(&bundle, *arch, settings, report)?;
                 items.push(Item { package: number, arch: *arch, bundle, layouts });
             }
         }
@@ -146,124 +168,97 @@ impl Publishing<'_> {
         Ok(Some(File { subject, key, entry, made: Some(file) }))
     }
 
-    /// A package in the layouts of others. One that can't be made costs the others nothing.
+    /// A package in the layouts of others, and in those of plugins. One that can't be made costs the others nothing.
     fn layouts(
         &self,
         package: &File<PackageEntry>,
-        opened: &mut Option<Bundle>,
         arch: Arch,
         settings: Settings<'_>,
         report: &mut Report,
     ) -> Result<Vec<File<LayoutEntry>>, Error> {
-        let mut files = Vec::new();
-        for layout in &settings.step.layouts {
-            let key = packaging::layout_key(&package.key, *layout);
-            if let Some(entry) = self.find::<LayoutEntry>(&key) {
-                files.push(File { subject: entry.file.clone(), key, entry, made: None });
-                continue;
-            }
-            let bundle = self.open(package, opened)?;
-            files.extend(self.layout(*layout, bundle, key, arch, settings, report)?);
-        }
-        Ok(files)
-    }
-
-    /// The same in the layouts of plugins.
-    fn layouts_of_plugins(
-        &self,
-        package: &File<PackageEntry>,
-        opened: &mut Option<Bundle>,
-        arch: Arch,
-        settings: Settings<'_>,
-        report: &mut Report,
-    ) -> Result<Vec<File<LayoutEntry>>, Error> {
-        let mut files = Vec::new();
-        let cache = cache_in(self.works.store().root());
-        let patience = &self.options.patience;
-        let stage = Stage { work: self.work, cache: &cache, events: self.events, patience };
-        for step in self.project.layouts(settings.name) {
-            let subject = laying_out::subject(step, settings.name, arch);
-            let key = match laying_out::key(step, &package.key) {
-                Ok(key) => key,
-                Err(reason) => {
-                    report.note_failure(format!("{subject}: {reason}"), Code::Failed);
-                    continue;
-                }
-            };
-            let found = step.actor.is_pure().then(|| self.find::<LayoutEntry>(&key)).flatten();
-            if let Some(entry) = found {
-                files.push(File { subject, key, entry, made: None });
-                continue;
-            }
-            let bundle = self.open(package, opened)?;
-            let task = self.events.begin(Phase::Package, subject.as_str());
-            let made = laying_out::make(step, bundle, &self.path(package), stage, &task);
-            match task.finish(made, |(entry, _)| format!("{} bytes", entry.content.size)) {
-                Ok((entry, bytes)) => {
-                    files.push(File { subject, key, entry, made: Some(self.written(&bytes)?) });
-                }
-                Err(failure) => self.failed(subject, key, failure, report),
-            }
-        }
-        Ok(files)
-    }
-
-    /// A layout that can't be made, which costs the others nothing.
-    fn failed(&self, subject: String, key: Key, failure: Failure, report: &mut Report) {
-        report.note_failure(format!("{subject}: {failure}"), failure.code);
-        self.works.ledger().add(Phase::Package.name(), subject, key, End::Failed, Some(failure.message));
-    }
-
-    fn written(&self, bytes: &[u8]) -> Result<NamedTempFile, Error> {
-        let mut temp = self.dist.begin()?;
-        let written = temp.write_all(bytes);
-        written.map_err(|error| Error::Output { path: temp.path().to_owned(), error })?;
-        Ok(temp)
-    }
-
-    /// Where a package is now.
-    fn path(&self, package: &File<PackageEntry>) -> PathBuf {
-        match &package.made {
+        let path = match &package.made {
             Some(file) => file.path().to_owned(),
             None => self.dist.folder().join(&package.entry.file),
-        }
-    }
-
-    fn open<'o>(
-        &self,
-        package: &File<PackageEntry>,
-        opened: &'o mut Option<Bundle>,
-    ) -> Result<&'o Bundle, Error> {
-        let bundle = match opened.take() {
-            Some(bundle) => bundle,
-            None => Bundle::open_file(self.path(package))?,
         };
-        Ok(opened.insert(bundle))
+        let original = Original { whole: Whole::at(path), key: &package.key, arch, settings };
+        let mut files = Vec::new();
+        for layout in &settings.step.layouts {
+            files.extend(self.layout(*layout, &original, report)?);
+        }
+        for step in self.project.layouts(settings.name) {
+            files.extend(self.layout_of_plugin(step, &original, report)?);
+        }
+        Ok(files)
     }
 
     fn layout(
         &self,
         layout: Layout,
-        bundle: &Bundle,
-        key: Key,
-        arch: Arch,
-        settings: Settings<'_>,
+        original: &Original<'_>,
         report: &mut Report,
     ) -> Result<Option<File<LayoutEntry>>, Error> {
-        let arch = packaging::arch(arch);
-        let file = layout.file(settings.name, arch);
-        let task = self.events.begin(Phase::Package, file.as_str());
-        let made = layout.deliver(bundle, settings.step.level, settings.workers());
-        match task.finish(made, |made| format!("{} bytes", made.bytes.len())) {
-            Ok(made) => {
-                let temp = self.written(&made.bytes)?;
-                Ok(Some(File { subject: file, key, entry: LayoutEntry::of(&made, arch), made: Some(temp) }))
-            }
-            Err(error) => {
-                self.failed(file, key, Failure::new(error), report);
-                Ok(None)
-            }
+        let settings = original.settings;
+        let arch = packaging::arch(original.arch);
+        let (subject, key) = (layout.file(settings.name, arch), packaging::layout_key(original.key, layout));
+        if let Some(entry) = self.find(&key) {
+            return Ok(Some(File { subject, key, entry, made: None }));
         }
+        let bundle = original.whole.bundle()?;
+        let task = self.events.begin(Phase::Package, subject.as_str());
+        let made = layout.deliver(bundle, settings.step.level, settings.workers()).map_err(Failure::new);
+        let made = task.finish(made, |made| format!("{} bytes", made.bytes.len()));
+        let made = made.map(|made| (LayoutEntry::of(&made, arch), made.bytes));
+        self.layout_made(made, subject, key, report)
+    }
+
+    fn layout_of_plugin(
+        &self,
+        step: &Step,
+        original: &Original<'_>,
+        report: &mut Report,
+    ) -> Result<Option<File<LayoutEntry>>, Error> {
+        let subject = laying_out::subject(step, original.settings.name, original.arch);
+        let key = match laying_out::key(step, original.key) {
+            Ok(key) => key,
+            Err(reason) => {
+                report.note_failure(format!("{subject}: {reason}"), Code::Failed);
+                return Ok(None);
+            }
+        };
+        if let Some(entry) = step.actor.is_pure().then(|| self.find(&key)).flatten() {
+            return Ok(Some(File { subject, key, entry, made: None }));
+        }
+        let (cache, patience) = (cache_in(self.works.store().root()), &self.options.patience);
+        let stage = Stage { work: self.work, cache: &cache, events: self.events, patience };
+        let whole = &original.whole;
+        let bundle = whole.bundle()?;
+        let task = self.events.begin(Phase::Package, subject.as_str());
+        let made = laying_out::make(step, bundle, &whole.path, stage, &task);
+        let made = task.finish(made, |(entry, _)| format!("{} bytes", entry.content.size));
+        self.layout_made(made, subject, key, report)
+    }
+
+    /// What came of making a layout. One that can't be made costs the others nothing.
+    fn layout_made(
+        &self,
+        made: Result<(LayoutEntry, Vec<u8>), Failure>,
+        subject: String,
+        key: Key,
+        report: &mut Report,
+    ) -> Result<Option<File<LayoutEntry>>, Error> {
+        let (entry, bytes) = match made {
+            Ok(made) => made,
+            Err(failure) => {
+                report.note_failure(format!("{subject}: {failure}"), failure.code);
+                let why = Some(failure.message);
+                self.works.ledger().add(Phase::Package.name(), subject, key, End::Failed, why);
+                return Ok(None);
+            }
+        };
+        let mut temp = self.dist.begin()?;
+        let written = temp.write_all(&bytes);
+        written.map_err(|error| Error::Output { path: temp.path().to_owned(), error })?;
+        Ok(Some(File { subject, key, entry, made: Some(temp) }))
     }
 
     /// What the output folder has of a key, looked at byte for byte.
@@ -290,11 +285,11 @@ impl Publishing<'_> {
         let mut published = Vec::new();
         for Item { package, arch, bundle, layouts } in items {
             report.package(&bundle.entry);
-            let path = self.dist.folder().join(&bundle.entry.file);
+            let whole = Whole::at(self.dist.folder().join(&bundle.entry.file));
             let is_new = bundle.made.is_some();
             self.put(bundle)?;
             layouts.into_iter().try_for_each(|layout| self.put(layout))?;
-            published.push(Published { package, arch, is_new, path, opened: OnceLock::new() });
+            published.push(Published { package, arch, is_new, whole });
         }
         if !is_there {
             self.dist.release(&packages, &layouts, build)?;

@@ -319,14 +319,11 @@ impl<'a> Making<'a> {
     fn layout_of_plugin(&self, index: usize, arch: Arch, step: &Step, package: usize) -> Action {
         let name = laying_out::subject(step, &self.package(index).name, arch);
         let key = self.actions[package].key.as_ref().and_then(|key| laying_out::key(step, key).ok());
-        match step.actor.is_pure() {
-            true => self.of_package(package, name, key),
-            false => Action {
-                runs: Runs::Yes,
-                reason: "the plugin makes something else each time".to_owned(),
-                ..self.of_package(package, name, key)
-            },
+        let action = self.of_package(package, name, key);
+        if step.actor.is_pure() {
+            return action;
         }
+        Action { runs: Runs::Yes, reason: "the plugin makes something else each time".to_owned(), ..action }
     }
 
     /// A file that is made of a package.
