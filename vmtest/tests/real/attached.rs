@@ -39,7 +39,9 @@ fn attached_programs_report_what_was_done() {
     let objects = PROGRAMS.map(|program| compile(&setup, program));
     let checks: Vec<Check> = objects.iter().flat_map(|object| checks(&setup, kernel, object)).collect();
     let (report, verdicts) = run(&VmSpec { attach: true, ..setup.spec(kernel) }, &checks);
+    assert_eq!(verdicts.len(), checks.len());
     for verdict in &verdicts {
+        assert!(!verdict.programs.is_empty(), "{verdict:#?}");
         let attached = |ran| {
             verdict
                 .programs
