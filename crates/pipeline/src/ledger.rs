@@ -118,7 +118,7 @@ impl LastRun {
         self.actions.iter().filter(|entry| entry.step == step && entry.end != End::Kept).count()
     }
 
-    /// `3 of 1000 minimized, 1 of 2 packaged`, or that there was nothing to do.
+    /// `3 of 1000 minimized, 1 of 2 packaged`, or that there was nothing to do, or that it did not come so far.
     pub fn in_short(&self) -> String {
         if self.actions.iter().all(|entry| entry.end == End::Kept) {
             return "nothing had to be done".to_owned();
@@ -131,11 +131,12 @@ impl LastRun {
             ("check", "checked"),
             ("publish", "published"),
         ];
-        let words = words.into_iter().filter(|(step, _)| self.count(step) > 0);
-        words
+        let words: Vec<String> = words
+            .into_iter()
+            .filter(|(step, _)| self.count(step) > 0)
             .map(|(step, word)| format!("{} of {} {word}", self.ran(step), self.count(step)))
-            .collect::<Vec<_>>()
-            .join(", ")
+            .collect();
+        if words.is_empty() { "nothing was made".to_owned() } else { words.join(", ") }
     }
 
     /// Why an action with this key runs, when the store has no result for it.
@@ -179,5 +180,10 @@ mod tests {
         assert_eq!(run.why("minimize", "k", &key), "its result is gone");
         assert_eq!(run.why("minimize", "f", &key), "it failed the last time: no");
         assert_eq!(run.why("minimize", "new", &key), "not made before");
+        assert_eq!(run.in_short(), "2 of 2 minimized");
+        assert_eq!(LastRun::default().in_short(), "nothing had to be done");
+        let ledger = Ledger::default();
+        ledger.add("fetch", "k", key, End::Failed, None);
+        assert_eq!(ledger.finish().in_short(), "nothing was made");
     }
 }
