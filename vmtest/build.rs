@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const GUESTS: [(&str, &str); 2] =
-    [("BTFPIPE_GUEST_X86_64", "guest-x86_64"), ("BTFPIPE_GUEST_ARM64", "guest-arm64")];
+const GUESTS: [(&str, &str); 4] = [
+    ("BTFPIPE_GUEST_X86_64", "guest-x86_64"),
+    ("BTFPIPE_GUEST_ARM64", "guest-arm64"),
+    ("BTFPIPE_OLD_LIBBPF_X86_64", "old-libbpf-x86_64"),
+    ("BTFPIPE_OLD_LIBBPF_ARM64", "old-libbpf-arm64"),
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -43,6 +43,8 @@ pub struct Boot<'a> {
     pub oldest_libbpf: (u32, u32),
     /// Whether the guest attaches.
     pub attach: bool,
+    /// Whether the guest has the older libbpf, too.
+    pub old_libbpf: bool,
     /// For a machine that gets its checks when it is up.
     pub feed: Option<Feed<'a>>,
     pub limits: Limits,
@@ -98,7 +100,10 @@ impl Boot<'_> {
             }
             _ => Reader::new(self.nonce, self.checks),
         };
-        reader.with_oldest_libbpf(self.oldest_libbpf).with_attach(self.attach)
+        reader
+            .with_oldest_libbpf(self.oldest_libbpf)
+            .with_old_libbpf(self.old_libbpf)
+            .with_attach(self.attach)
     }
 }
 

@@ -48,6 +48,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Libbpf;
 
     #[test]
     fn what_cannot_be_read_is_not_foreseen() {
@@ -56,6 +57,7 @@ mod tests {
             elf: b"\x7fELF".to_vec(),
             btf: vec![],
             label: String::new(),
+            libbpf: Libbpf::Current,
             type_id_insns: vec![],
         };
         assert_eq!(foresee(&check), []);

@@ -5,20 +5,29 @@ use std::collections::BTreeMap;
 use crate::cpio::Archive;
 use crate::foresight::foresee;
 use crate::session::{self, SessionFile};
-use crate::spec::Check;
-use crate::wire::{Entry, KERNEL_CONFIG, MANIFEST, Manifest, SESSION, Session};
+use crate::spec::{Check, Libbpf};
+use crate::wire::{Entry, KERNEL_CONFIG, MANIFEST, Manifest, OLD_LIBBPF, SESSION, Session};
 
 /// What every guest finds.
 const FOLDERS: [&str; 5] = ["checks", "dev", "proc", "sys", "tmp"];
 
+/// The programs of a machine.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// PID 1.
+    pub guest: Vec<u8>,
+    /// What it starts for the checks with the older libbpf, where there are any.
+    pub old_libbpf: Option<Vec<u8>>,
+}
+
 /// Builds the archive with the checks; with `attach` their programs are attached as well.
 pub fn build(
-    guest: &[u8],
+    programs: &Programs,
     checks: &[Check],
     kernel_config: Option<&[u8]>,
     attach: bool,
 ) -> serde_json::Result<Vec<u8>> {
-    let mut archive = start(guest);
+    let mut archive = start_with(programs);
     let (manifest, files) = gather(checks, kernel_config);
     let manifest = Manifest { attach, ..manifest };
     for (path, content) in &files {
@@ -29,8 +38,8 @@ pub fn build(
 }
 
 /// Builds the archive for a guest that gets its checks later.
-pub fn build_waiting(guest: &[u8]) -> Vec<u8> {
-    start(guest).finish()
+pub fn build_waiting(programs: &Programs) -> Vec<u8> {
+    start_with(programs).finish()
 }
 
 /// Builds the archive for a person's command.
@@ -72,6 +81,7 @@ pub fn gather<'a>(
     let entries = checks.iter().map(|check| Entry {
         elf: store(check.elf.as_slice()),
         btf: store(&check.btf),
+        old_libbpf: check.libbpf == Libbpf::Old,
         foreseen: foresee(check),
     });
     let manifest = Manifest { checks: entries.collect(), attach: false };
@@ -79,6 +89,14 @@ pub fn gather<'a>(
         stored.into_iter().map(|(content, path): (&[u8], String)| (path, content)).collect();
     files.extend(kernel_config.map(|config| (KERNEL_CONFIG.to_owned(), config)));
     (manifest, files)
+}
+
+fn start_with(programs: &Programs) -> Archive {
+    let mut archive = start(&programs.guest);
+    if let Some(old) = &programs.old_libbpf {
+        archive.program(relative(OLD_LIBBPF), old);
+    }
+    archive
 }
 
 fn start(guest: &[u8]) -> Archive {
@@ -106,6 +124,7 @@ mod tests {
             elf: elf.into(),
             btf: btf.into(),
             label: String::new(),
+            libbpf: Libbpf::Current,
             type_id_insns: vec![],
         }
     }
@@ -113,7 +132,10 @@ mod tests {
     #[test]
     fn equal_contents_are_stored_once() {
         let checks = [check("a", b"elf-one", b"btf-one"), check("b", b"elf-two", b"btf-one")];
-        let archive = build(b"guest", &checks, Some(b"CONFIG_HZ=250\n"), false).unwrap();
+        let programs =
+            |old: Option<&[u8]>| Programs { guest: b"guest".to_vec(), old_libbpf: old.map(<[u8]>::to_vec) };
+        let built = |old| build(&programs(old), &checks, Some(b"CONFIG_HZ=250\n"), false).unwrap();
+        let archive = built(None);
         let text = String::from_utf8_lossy(&archive);
         for once in ["elf-one", "elf-two", "btf-one", "CONFIG_HZ", "guest", "dev/console"] {
             assert_eq!(text.matches(once).count(), 1, "{once}");
@@ -121,6 +143,9 @@ mod tests {
         let manifest =
             r#"{"checks":[{"elf":"/checks/0","btf":"/checks/1"},{"elf":"/checks/2","btf":"/checks/1"}]}"#;
         assert!(text.contains(manifest), "{text}");
-        assert_eq!(archive, build(b"guest", &checks, Some(b"CONFIG_HZ=250\n"), false).unwrap());
+        assert_eq!(archive, built(None));
+        let with_old = built(Some(b"with 1.1"));
+        let text = String::from_utf8_lossy(&with_old);
+        assert!(text.contains("libbpf-old") && text.contains("with 1.1"), "{text}");
     }
 }

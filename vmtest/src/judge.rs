@@ -24,6 +24,7 @@ pub fn judge(check: &Check, answer: &Answer) -> ObjectVerdict {
     ObjectVerdict {
         object: check.object.clone(),
         label: check.label.clone(),
+        libbpf: check.libbpf,
         programs,
         verdict,
         detail: object_detail(end),
@@ -264,6 +265,7 @@ fn with_log(text: String, log: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Libbpf;
 
     fn pass(end: PassEnd) -> Pass {
         Pass { end, millis: 0, log: None }
@@ -304,8 +306,14 @@ mod tests {
 
     fn verdict_on(programs: Vec<Program>, ends: [PassEnd; 3]) -> ObjectVerdict {
         let [full, visible, hidden] = ends.map(pass);
-        let check =
-            Check { object: "o".into(), elf: vec![], btf: vec![], label: "l".into(), type_id_insns: vec![] };
+        let check = Check {
+            object: "o".into(),
+            elf: vec![],
+            btf: vec![],
+            label: "l".into(),
+            libbpf: Libbpf::Current,
+            type_id_insns: vec![],
+        };
         judge(&check, &answer_of(programs, [full, visible, hidden]))
     }
 
@@ -425,6 +433,7 @@ mod tests {
                 elf: vec![],
                 btf: vec![],
                 label: "l".into(),
+                libbpf: Libbpf::Current,
                 type_id_insns: vec![],
             };
             let answer =

@@ -42,16 +42,27 @@ pub use report::{
     VmEvent, VmReport,
 };
 pub use run::run;
-pub use spec::{Accel, Arch, Check, Limits, VmSpec};
+pub use spec::{Accel, Arch, Check, Libbpf, Limits, VmSpec};
 pub use states::StateFolder;
 
 /// The guest program for an architecture: PID 1 of the machine. Absent when this library was built without.
 pub fn guest(arch: Arch) -> Option<&'static [u8]> {
     const X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest-x86_64"));
     const ARM64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest-arm64"));
+    embedded(arch, X86_64, ARM64)
+}
+
+/// The program with the older libbpf for an architecture: PID 1 starts it for [`Libbpf::Old`].
+pub fn old_libbpf(arch: Arch) -> Option<&'static [u8]> {
+    const X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/old-libbpf-x86_64"));
+    const ARM64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/old-libbpf-arm64"));
+    embedded(arch, X86_64, ARM64)
+}
+
+fn embedded(arch: Arch, x86_64: &'static [u8], arm64: &'static [u8]) -> Option<&'static [u8]> {
     let program = match arch {
-        Arch::X86_64 => X86_64,
-        Arch::Arm64 => ARM64,
+        Arch::X86_64 => x86_64,
+        Arch::Arm64 => arm64,
     };
     Some(program).filter(|program| !program.is_empty())
 }

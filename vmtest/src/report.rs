@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::Accel;
+use crate::spec::{Accel, Libbpf};
 
 /// What a run of a machine gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct VmReport {
     pub kernel_btf: Option<SeenBtf>,
     /// Version string of the libbpf that relocated and loaded.
     pub libbpf: Option<String>,
+    /// The same of the older one, where checks wanted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_libbpf: Option<String>,
     /// What executed the guest: never [`Accel::Auto`], unless nothing was started.
     pub accel: Accel,
     /// Why that.
@@ -88,6 +91,9 @@ pub struct ObjectVerdict {
     pub object: String,
     /// [`Check::label`](crate::Check::label).
     pub label: String,
+    /// [`Check::libbpf`](crate::Check::libbpf).
+    #[serde(default)]
+    pub libbpf: Libbpf,
     /// In the object's order.
     pub programs: Vec<ProgramVerdict>,
     /// The gravest of its programs'.

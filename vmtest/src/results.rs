@@ -6,6 +6,8 @@ use crate::wire::{End, Frame, Hello, Message, NotAFrame, Program, decode};
 /// The oldest libbpf that the embedded guests are built with; an older one was linked by accident: a distribution's libbpf.a in the
 /// folder of libelf.a wins silently over the vendored one.
 pub const LIBBPF: (u32, u32) = (1, 7);
+/// The older one, which is to be no other.
+pub const OLD_LIBBPF: (u32, u32) = (1, 1);
 
 /// What the guest found out about one check.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +35,8 @@ pub struct Reader {
     waiting: Option<String>,
     checks: u32,
     oldest_libbpf: (u32, u32),
+    /// Whether checks want the older libbpf.
+    old_libbpf: bool,
     seq: u32,
     hello: Option<Hello>,
     /// Whether each check must say what came of attaching.
@@ -68,6 +72,8 @@ pub enum Broken {
     Nonce,
     #[error("the guest program links libbpf {0}, older than it may be: build it with \"cargo xtask guest\"")]
     Libbpf(String),
+    #[error("the older libbpf of the guest is {0}, and not 1.1: build it with \"cargo xtask guest\"")]
+    OldLibbpf(String),
     #[error("the guest was given {want} checks and speaks of {got}")]
     Count { want: u32, got: u32 },
     #[error("{0:?} came out of turn")]
@@ -84,6 +90,7 @@ impl Reader {
             waiting: None,
             checks: u32::try_from(checks).unwrap_or(u32::MAX),
             oldest_libbpf: LIBBPF,
+            old_libbpf: false,
             seq: 0,
             hello: None,
             attach: false,
@@ -101,6 +108,11 @@ impl Reader {
     /// Lets a guest with an older libbpf speak.
     pub fn with_oldest_libbpf(self, oldest_libbpf: (u32, u32)) -> Self {
         Reader { oldest_libbpf, ..self }
+    }
+
+    /// Wants a guest that has the older libbpf as well.
+    pub fn with_old_libbpf(self, old_libbpf: bool) -> Self {
+        Reader { old_libbpf, ..self }
     }
 
     /// Wants to hear what came of attaching.
@@ -210,6 +222,10 @@ impl Reader {
         if parse_version(&hello.libbpf) < Some(self.oldest_libbpf) {
             return Err(Broken::Libbpf(hello.libbpf));
         }
+        let old = hello.old_libbpf.as_deref();
+        if self.old_libbpf && old.and_then(parse_version) != Some(OLD_LIBBPF) {
+            return Err(Broken::OldLibbpf(old.unwrap_or("not there").to_owned()));
+        }
         if hello.checks != self.checks {
             return Err(Broken::Count { want: self.checks, got: hello.checks });
         }
@@ -234,7 +250,15 @@ mod tests {
 
     fn hello(nonce: &str, libbpf: &str, checks: u32) -> Message {
         let (nonce, libbpf) = (nonce.to_owned(), libbpf.to_owned());
-        Message::Hello(Hello { nonce, kernel: "6.1".into(), agent: "0".into(), libbpf, btf: None, checks })
+        Message::Hello(Hello {
+            nonce,
+            kernel: "6.1".into(),
+            agent: "0".into(),
+            libbpf,
+            old_libbpf: None,
+            btf: None,
+            checks,
+        })
     }
 
     fn end(check: u32) -> Message {
@@ -321,6 +345,15 @@ mod tests {
         check(&lines(&[hello(NONCE, "v1.1", 1)]), Err(Broken::Libbpf("v1.1".into())));
         let mut old = Reader::new(NONCE, 1).with_oldest_libbpf((1, 1));
         assert_eq!(old.take_message(hello(NONCE, "v1.1", 1)), Ok(Progress::Ready));
+        for (seen, right) in
+            [(Some("v1.1"), true), (Some("v1.7"), false), (Some("does not start"), false), (None, false)]
+        {
+            let Message::Hello(hello) = hello(NONCE, LIBBPF, 1) else { panic!() };
+            let hello = Hello { old_libbpf: seen.map(str::to_owned), ..hello };
+            let got = Reader::new(NONCE, 1).with_old_libbpf(true).take_message(Message::Hello(hello));
+            let wrong = || Err(Broken::OldLibbpf(seen.unwrap_or("not there").to_owned()));
+            assert_eq!(got, if right { Ok(Progress::Ready) } else { wrong() });
+        }
         check(&lines(&[hello(NONCE, "1.7", 1)]), Err(Broken::Libbpf("1.7".into())));
         check(&lines(&[hello(NONCE, "v1.10", 1)]), Ok(Progress::Ready));
         check(&lines(&[hello(NONCE, LIBBPF, 2)]), Err(Broken::Count { want: 1, got: 2 }));

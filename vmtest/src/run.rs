@@ -10,15 +10,16 @@ use crate::accel::{self, Probe};
 use crate::boot::{self, Boot, Booted};
 use crate::failure::{Failure, Phase};
 use crate::feed::{Feed, Start};
+use crate::initramfs::Programs;
 use crate::judge::{judge, lacks_memory};
 use crate::kvm;
 use crate::qemu::{self, Command, KernelFile, Machine, Shared};
 use crate::report::{Attempt, Outcome, SeenBtf, VmEvent, VmReport};
 use crate::results::Answer;
-use crate::spec::{Accel, Arch, Check, Limits, VmSpec};
+use crate::spec::{Accel, Arch, Check, Libbpf, Limits, VmSpec};
 use crate::states::Key;
 use crate::warm::Warm;
-use crate::{budget, evidence, guest, initramfs, pace};
+use crate::{budget, evidence, guest, initramfs, old_libbpf, pace};
 
 /// Boots of one kernel before it counts as infrastructure trouble.
 const BOOTS: usize = 3;
@@ -37,6 +38,7 @@ fn run_with(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent), pr
         kernel_release: None,
         kernel_btf: None,
         libbpf: None,
+        old_libbpf: None,
         accel: spec.accel,
         accel_reason: String::new(),
         attempts: Vec::new(),
@@ -44,7 +46,7 @@ fn run_with(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent), pr
         slowness: pace::slowness(),
         outcome: Outcome::Done(Vec::new()),
     };
-    report.outcome = match Inputs::read(spec).and_then(|inputs| {
+    report.outcome = match Inputs::read(spec, checks).and_then(|inputs| {
         let ready = prepare(spec, checks, &inputs, spec.limits.scaled(report.slowness))?;
         Ok(boots(&ready, checks, &mut report, events, probe))
     }) {
@@ -60,24 +62,28 @@ fn run_with(spec: &VmSpec, checks: &[Check], events: &mut dyn FnMut(VmEvent), pr
 
 /// The files of a run.
 struct Inputs {
-    guest: Vec<u8>,
+    programs: Programs,
     config: Option<Vec<u8>>,
 }
 
 impl Inputs {
-    fn read(spec: &VmSpec) -> Result<Self, String> {
+    fn read(spec: &VmSpec, checks: &[Check]) -> Result<Self, String> {
         let read =
             |path: &Path| fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
-        let guest = match &spec.guest {
-            Some(path) => read(path)?,
-            None => guest(spec.arch).map(<[u8]>::to_vec).ok_or_else(|| {
-                format!(
-                    "this btfpipe was built without the guest program for {}: run \"cargo xtask guest\"",
-                    spec.arch
-                )
-            })?,
+        let program = |given: &Option<PathBuf>, embedded: Option<&[u8]>, what: &str| match given {
+            Some(path) => read(path),
+            None => embedded.map(<[u8]>::to_vec).ok_or_else(|| {
+                let arch = spec.arch;
+                format!("this btfpipe was built without the {what} for {arch}: run \"cargo xtask guest\"")
+            }),
         };
-        Ok(Inputs { guest, config: spec.kernel_config.as_deref().map(read).transpose()? })
+        let wants_old = checks.iter().any(|check| check.libbpf == Libbpf::Old);
+        let old = || program(&spec.old_libbpf, old_libbpf(spec.arch), "program with the older libbpf");
+        let programs = Programs {
+            guest: program(&spec.guest, guest(spec.arch), "guest program")?,
+            old_libbpf: wants_old.then(old).transpose()?,
+        };
+        Ok(Inputs { programs, config: spec.kernel_config.as_deref().map(read).transpose()? })
     }
 }
 
@@ -93,6 +99,7 @@ struct Ready<'a> {
     /// For machines that wait for their checks.
     warm: Option<Warm<'a>>,
     checks: usize,
+    wants_old_libbpf: bool,
     limits: Limits,
     /// What the guest of the nth boot must repeat starts with this.
     nonce: u64,
@@ -119,21 +126,32 @@ fn prepare<'a>(
     let nonce = random().map_err(|error| format!("cannot read /dev/urandom: {error}"))?;
     let config = inputs.config.as_deref();
     let archive =
-        initramfs::build(&inputs.guest, checks, config, spec.attach).map_err(|error| error.to_string())?;
+        initramfs::build(&inputs.programs, checks, config, spec.attach).map_err(|error| error.to_string())?;
     let path = spec.work.join("initramfs.cpio");
     let cannot_write = |error: io::Error| format!("cannot write into {}: {error}", spec.work.display());
     fs::write(&path, &archive).map_err(cannot_write)?;
     let warm = match spec.states.as_ref().filter(|_| !spec.attach) {
         None => None,
         Some(states) => {
-            Warm::prepare(states, &inputs.guest, checks, config, &spec.work).map_err(cannot_write)?
+            Warm::prepare(states, &inputs.programs, checks, config, &spec.work).map_err(cannot_write)?
         }
     };
     // The archive and its unpacked content are in memory at the same time.
     let archive_mib = u32::try_from(archive.len() >> 20).unwrap_or(u32::MAX);
     let memory_mib = spec.memory_mib.max(archive_mib.saturating_mul(2).saturating_add(192));
     let memory_mib = memory_mib.next_multiple_of(64);
-    Ok(Ready { spec, qemu, kernels, initramfs: path, memory_mib, warm, checks: checks.len(), limits, nonce })
+    Ok(Ready {
+        spec,
+        qemu,
+        kernels,
+        initramfs: path,
+        memory_mib,
+        warm,
+        checks: checks.len(),
+        wants_old_libbpf: inputs.programs.old_libbpf.is_some(),
+        limits,
+        nonce,
+    })
 }
 
 /// How a machine comes to its checks.
@@ -378,6 +396,7 @@ impl Run<'_> {
             checks: self.ready.checks,
             oldest_libbpf: self.ready.spec.oldest_libbpf,
             attach: self.ready.spec.attach,
+            old_libbpf: self.ready.wants_old_libbpf,
             feed: feed.map(|(feed, _)| feed),
             limits: self.ready.limits,
             quiet: self.quiet,
@@ -408,6 +427,7 @@ fn note(report: &mut VmReport, booted: &Booted, attempt: Attempt) {
     if let Some(hello) = &booted.hello {
         report.kernel_release = Some(hello.kernel.clone());
         report.libbpf = Some(hello.libbpf.clone());
+        report.old_libbpf = hello.old_libbpf.clone();
         report.kernel_btf = hello.btf.map(|btf| SeenBtf { size: btf.size, crc32: btf.crc32 });
     }
 }
@@ -455,8 +475,14 @@ mod tests {
     fn run_fake(accel: Accel, probe: Probe<'_>) -> (VmReport, Vec<(Accel, bool)>) {
         let folder = tempfile::tempdir().unwrap();
         let mut told = Vec::new();
-        let check =
-            Check { object: "o".into(), elf: vec![], btf: vec![], label: "l".into(), type_id_insns: vec![] };
+        let check = Check {
+            object: "o".into(),
+            elf: vec![],
+            btf: vec![],
+            label: "l".into(),
+            libbpf: Libbpf::Current,
+            type_id_insns: vec![],
+        };
         let mut events = |event| {
             if let VmEvent::Accel { accel, fallback, .. } = event {
                 told.push((accel, fallback));

@@ -73,6 +73,7 @@ pub fn run(
         checks: 0,
         oldest_libbpf: spec.oldest_libbpf,
         attach: false,
+        old_libbpf: false,
         feed: None,
         limits: crate::Limits { check: spec.timeout, ..spec.limits },
         quiet: spec.limits.console,

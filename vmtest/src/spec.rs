@@ -96,6 +96,8 @@ pub struct VmSpec {
     pub qemu: Option<PathBuf>,
     /// Another guest program than the embedded one.
     pub guest: Option<PathBuf>,
+    /// Another program with the older libbpf than the embedded one.
+    pub old_libbpf: Option<PathBuf>,
     /// The oldest libbpf that the guest may be linked with, major and minor version.
     pub oldest_libbpf: (u32, u32),
     /// Attach what loads, and do in the machine what it watches. Machines that are kept are not used then: the disk that
@@ -120,6 +122,7 @@ impl VmSpec {
             evidence: None,
             qemu: None,
             guest: None,
+            old_libbpf: None,
             oldest_libbpf: results::LIBBPF,
             attach: false,
         }
@@ -151,6 +154,17 @@ impl Default for Limits {
     }
 }
 
+/// Which libbpf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Libbpf {
+    /// The one that the guest program is linked with: a recent one.
+    #[default]
+    Current,
+    /// 1.1, which Debian 12 has: many loaders are linked with one of its age.
+    Old,
+}
+
 /// One object against one BTF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
@@ -162,6 +176,8 @@ pub struct Check {
     pub btf: Vec<u8>,
     /// Which BTF that is, in words.
     pub label: String,
+    /// Who relocates and loads it.
+    pub libbpf: Libbpf,
     /// The instructions with a `target_type_id` relocation: ELF section, and instruction index within it. Type ids are
     /// renumbered by minimizing, so that these differ rightly; they are reported as [`Verdict::TypeIdReloc`].
     ///

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::initramfs;
+use crate::initramfs::{self, Programs};
 use crate::qemu::{Command, Shared};
 use crate::spec::Check;
 use crate::states::{Key, KeyParts, StateFolder};
@@ -32,7 +32,7 @@ impl<'a> Warm<'a> {
     /// `None` when there are more objects than sensible.
     pub fn prepare(
         states: &'a StateFolder,
-        guest: &[u8],
+        programs: &Programs,
         checks: &'a [Check],
         config: Option<&'a [u8]>,
         work: &Path,
@@ -46,7 +46,7 @@ impl<'a> Warm<'a> {
             return Ok(None);
         }
         let path = work.join("waiting.cpio");
-        fs::write(&path, initramfs::build_waiting(guest))?;
+        fs::write(&path, initramfs::build_waiting(programs))?;
         let mib = mib.next_power_of_two().max(SHARED_MIB);
         Ok(Some(Warm { states, initramfs: path, mib, manifest, files }))
     }

@@ -25,6 +25,8 @@ pub const GO: &str = "go";
 pub const MANIFEST: &str = "/checks/manifest.json";
 /// Where the initramfs holds the kernel's configuration, if the host has it.
 pub const KERNEL_CONFIG: &str = "/checks/config";
+/// Where the initramfs holds the program with the older libbpf, if it is wanted.
+pub const OLD_LIBBPF: &str = "/libbpf-old";
 /// Where the initramfs holds a command to run instead of checks: a [`Session`].
 pub const SESSION: &str = "/session.json";
 /// How many differing instructions of a program are reported; the count is always exact.
@@ -46,6 +48,9 @@ pub struct Manifest {
 pub struct Entry {
     pub elf: String,
     pub btf: String,
+    /// Relocated and loaded by the older libbpf.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub old_libbpf: bool,
     /// What the host's engine makes of the object with this BTF.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreseen: Vec<Foreseen>,
@@ -110,6 +115,9 @@ pub struct Hello {
     pub agent: String,
     /// libbpf's own version string.
     pub libbpf: String,
+    /// The same of the older one, where it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_libbpf: Option<String>,
     /// `/sys/kernel/btf/vmlinux`, absent on a kernel without BTF.
     pub btf: Option<KernelBtf>,
     pub checks: u32,

@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("cage", "crates/cage", &[]),
     ("vmtest", "vmtest", &["btf", "relo-core"]),
     ("vmtest-guest", "vmtest/guest", &[]),
+    ("vmtest-old-libbpf", "vmtest/guest/old", &[]),
     ("pipeline", "crates/pipeline", &["btf", "relo-core", "kernels", "bundle", "cage", "plugin", "vmtest"]),
     ("btfpipe", "crates/btfpipe", &["pipeline"]),
     ("btfpipe-plugin-debian", "plugins/debian", &["plugin"]),

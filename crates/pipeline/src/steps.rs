@@ -72,6 +72,8 @@ pub struct Verify {
     pub timeout: Duration,
     /// Attach the programs, do what they watch, and read what they report.
     pub attach: bool,
+    /// Relocate and load with an older libbpf as well.
+    pub old_libbpf: bool,
 }
 
 /// How QEMU runs the guest.
@@ -93,7 +95,13 @@ impl Default for Package {
 
 impl Default for Verify {
     fn default() -> Self {
-        Verify { accel: Accel::Auto, memory_mib: 512, timeout: Duration::from_secs(90), attach: false }
+        Verify {
+            accel: Accel::Auto,
+            memory_mib: 512,
+            timeout: Duration::from_secs(90),
+            attach: false,
+            old_libbpf: false,
+        }
     }
 }
 
@@ -284,10 +292,12 @@ impl Verify {
                 None => problems.add(node.wrong("`timeout`", "a time from 1s to 60m, such as 90s or 2m")),
             }
         }
-        match fields.optional("attach") {
-            None => {}
-            Some(Node { value: Value::Boolean(attach), .. }) => verify.attach = *attach,
-            Some(node) => problems.add(node.wrong("`attach`", "true or false")),
+        for (key, is_on) in [("attach", &mut verify.attach), ("old_libbpf", &mut verify.old_libbpf)] {
+            match fields.optional(key) {
+                None => {}
+                Some(Node { value: Value::Boolean(wanted), .. }) => *is_on = *wanted,
+                Some(node) => problems.add(node.wrong(&format!("`{key}`"), "true or false")),
+            }
         }
         verify
     }

@@ -49,7 +49,7 @@ impl<'a> Verifier<'a> {
 
     /// The key of booting a kernel with its packaged BTF.
     pub fn key(&self, known: &Known, made: &Made, set: &ProgramSet) -> Key {
-        let Verify { accel, memory_mib, timeout, attach } = self.settings;
+        let Verify { accel, memory_mib, timeout, attach, old_libbpf } = self.settings;
         let accel = match accel {
             Accel::Auto => "auto",
             Accel::Kvm => "kvm",
@@ -66,6 +66,7 @@ impl<'a> Verifier<'a> {
             .with("minimized", made.btf.sha256);
         // What was said before there was such a setting stays known.
         let key = if *attach { key.with("attach", "yes") } else { key };
+        let key = if *old_libbpf { key.with("old libbpf", "yes") } else { key };
         with_programs(key, set)
     }
 
@@ -126,8 +127,9 @@ fn machine(store: Option<&Store>) -> String {
         |digest: Option<Digest>| digest.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
     let one = |arch| {
         let guest = vmtest::guest(arch).map(Digest::of);
+        let old = vmtest::old_libbpf(arch).map(Digest::of);
         let qemu = vmtest::qemu::find(arch).ok().and_then(|path| tool_digest(&path, store));
-        format!("{arch} guest {} qemu {}", shown(guest), shown(qemu))
+        format!("{arch} guest {} old libbpf {} qemu {}", shown(guest), shown(old), shown(qemu))
     };
     ARCHITECTURES.map(one).join(", ")
 }

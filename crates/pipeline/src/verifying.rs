@@ -7,8 +7,8 @@ use bundle::{Bundle, Query};
 use kernels::{KernelId, Store, image};
 use relo_core::ReloKind;
 use vmtest::{
-    Attachment, Check, ObjectVerdict, Outcome, ProgramVerdict, Ran, StateFolder, Verdict, VmEvent, VmReport,
-    VmSpec,
+    Attachment, Check, Libbpf, ObjectVerdict, Outcome, ProgramVerdict, Ran, StateFolder, Verdict, VmEvent,
+    VmReport, VmSpec,
 };
 
 use crate::content::Content;
@@ -39,7 +39,7 @@ pub struct Verified {
     /// How it was checked.
     pub checked: Checked,
     /// By object and program; only what a machine said.
-    pub cells: BTreeMap<(String, String), Cell>,
+    pub cells: Cells,
     /// What a person should see: flaky boots, a fallback.
     pub notes: Vec<String>,
     /// Why there are no verdicts.
@@ -137,7 +137,10 @@ fn boot(
     fell_back: &dyn Fn(vmtest::Accel, &str),
 ) -> Result<VmReport, Failure> {
     let (btf, _) = packaged_btf(subject)?;
-    let checks: Vec<Check> = subject.set.programs.iter().map(|program| check(program, btf)).collect();
+    let checks: Vec<Check> = libbpfs(booting.settings)
+        .iter()
+        .flat_map(|libbpf| subject.set.programs.iter().map(|program| check(program, btf, *libbpf)))
+        .collect();
     let folder = tempfile::Builder::new().prefix("vm-").tempdir_in(booting.work).map_err(Failure::new)?;
     let spec = spec(subject.id, content, booting, folder.path(), checks.len())?;
     let names: Vec<String> = checks.iter().map(|check| check.object.clone()).collect();
@@ -172,7 +175,12 @@ fn boot(
     }))
 }
 
-fn check(program: &Program, btf: &[u8]) -> Check {
+/// Who relocates and loads every object.
+fn libbpfs(settings: &Verify) -> &'static [Libbpf] {
+    if settings.old_libbpf { &[Libbpf::Current, Libbpf::Old] } else { &[Libbpf::Current] }
+}
+
+fn check(program: &Program, btf: &[u8], libbpf: Libbpf) -> Check {
     let object = &program.object;
     let ids = object.relos().iter().filter(|relo| relo.relo.kind == ReloKind::TargetTypeId as u32);
     Check {
@@ -180,6 +188,7 @@ fn check(program: &Program, btf: &[u8]) -> Check {
         elf: program.elf.clone(),
         btf: btf.to_vec(),
         label: "packaged".to_owned(),
+        libbpf,
         type_id_insns: ids
             .map(|relo| (object.section_of(relo).to_owned(), relo.relo.insn_off / relo_core::INSN_LEN as u32))
             .collect(),
@@ -267,17 +276,22 @@ fn told(report: &VmReport) -> String {
 fn verdicts(subject: Subject<'_>, content: &Content, report: &VmReport) -> Verified {
     let mut verified = Verified {
         checked: Checked::No,
-        cells: BTreeMap::new(),
+        cells: Cells::new(),
         notes: notes(subject.id, report),
         no_verdict: None,
     };
     match &report.outcome {
         Outcome::Done(objects) => {
             let libbpf = report.libbpf.as_deref().unwrap_or("unknown");
+            let old = report.old_libbpf.as_deref();
+            let both = old.map_or_else(|| libbpf.to_owned(), |old| format!("{libbpf} and {old}"));
             verified.checked =
-                Checked::Booted(format!("libbpf {libbpf}, {}: {}", report.accel, report.accel_reason));
-            for object in objects {
-                add_cells(object, &mut verified.cells);
+                Checked::Booted(format!("libbpf {both}, {}: {}", report.accel, report.accel_reason));
+            for object in objects.iter().filter(|object| object.libbpf == Libbpf::Current) {
+                verified.cells.extend(cells_of(object));
+            }
+            for object in objects.iter().filter(|object| object.libbpf == Libbpf::Old) {
+                add_worse(object, old.unwrap_or("unknown"), &mut verified.cells);
             }
             check_release(subject, content, report, &mut verified);
         }
@@ -308,16 +322,25 @@ fn notes(id: &KernelId, report: &VmReport) -> Vec<String> {
         .collect()
 }
 
-fn add_cells(object: &ObjectVerdict, cells: &mut BTreeMap<(String, String), Cell>) {
+type Cells = BTreeMap<(String, String), Cell>;
+
+fn cells_of(object: &ObjectVerdict) -> Cells {
+    let key = |program: &str| (object.object.clone(), program.to_owned());
     if object.programs.is_empty() {
         let cell = Cell { state: state(object.verdict), reason: object.detail.clone() };
-        cells.insert((object.object.clone(), String::new()), cell);
+        return Cells::from([(key(""), cell)]);
     }
-    for program in &object.programs {
-        cells.insert(
-            (object.object.clone(), program.program.clone()),
-            cell(program, object.detail.as_deref()),
-        );
+    let programs = object.programs.iter();
+    programs.map(|program| (key(&program.program), cell(program, object.detail.as_deref()))).collect()
+}
+
+/// What the older libbpf says where that is worse than what the current one says.
+fn add_worse(object: &ObjectVerdict, version: &str, cells: &mut Cells) {
+    for (key, old) in cells_of(object) {
+        if cells.get(&key).is_none_or(|current| current.state < old.state) {
+            let why = old.reason.unwrap_or_else(|| object.verdict.to_string());
+            cells.insert(key, Cell::because(old.state, format!("with libbpf {version}: {why}")));
+        }
     }
 }
 
@@ -405,6 +428,7 @@ mod tests {
         let object = ObjectVerdict {
             object: "o.bpf.o".into(),
             label: "packaged".into(),
+            libbpf: Libbpf::Current,
             programs: vec![
                 program("a", Verdict::Identical, Some("not shown")),
                 program("b", Verdict::NeedsKernelBtf, None),
@@ -415,13 +439,38 @@ mod tests {
             detail: None,
             millis: [0; 3],
         };
-        let mut cells = BTreeMap::new();
-        add_cells(&object, &mut cells);
+        let cells = cells_of(&object);
         let cell = |name: &str| &cells[&("o.bpf.o".to_owned(), name.to_owned())];
         assert_eq!(*cell("a"), Cell::of(State::Ok));
         assert_eq!(cell("b").reason.as_deref(), Some("fentry programs attach by the kernel's own BTF"));
         assert_eq!(cell("c").reason.as_ref().unwrap().lines().count(), 12);
         assert!(cell("c").reason.as_ref().unwrap().ends_with("line 39"));
         assert_eq!(*cell("d"), Cell::because(State::Mismatch, "mismatch"));
+    }
+
+    #[test]
+    fn the_older_libbpf_is_heard_where_it_is_worse() {
+        let object = |libbpf, programs| ObjectVerdict {
+            object: "o.bpf.o".into(),
+            label: "packaged".into(),
+            libbpf,
+            programs,
+            verdict: Verdict::Crash,
+            detail: None,
+            millis: [0; 3],
+        };
+        let current = [("a", Verdict::Identical), ("b", Verdict::Mismatch), ("c", Verdict::Identical)];
+        let old = [("a", Verdict::Identical), ("b", Verdict::Identical), ("c", Verdict::LoadFailBoth)];
+        let programs =
+            |of: [(&str, Verdict); 3]| of.map(|(name, verdict)| program(name, verdict, Some("why"))).into();
+        let mut cells = cells_of(&object(Libbpf::Current, programs(current)));
+        add_worse(&object(Libbpf::Old, programs(old)), "v1.1", &mut cells);
+        // An object that crashes libbpf has no programs to tell of.
+        add_worse(&object(Libbpf::Old, Vec::new()), "v1.1", &mut cells);
+        let cell = |name: &str| &cells[&("o.bpf.o".to_owned(), name.to_owned())];
+        assert_eq!(*cell("a"), Cell::of(State::Ok));
+        assert_eq!(*cell("b"), Cell::because(State::Mismatch, "why"));
+        assert_eq!(*cell("c"), Cell::because(State::LoadFailBoth, "with libbpf v1.1: why"));
+        assert_eq!(*cell(""), Cell::because(State::Crash, "with libbpf v1.1: crash"));
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use relo_core::{BpfObject, MinimizeOptions, Target, Wanted, minimize_target};
-use vmtest::{Accel, Arch, Check, VmSpec};
+use vmtest::{Accel, Arch, Check, Libbpf, VmSpec};
 
 use crate::Error;
 
@@ -113,6 +113,7 @@ impl Object {
             elf: self.elf.clone(),
             btf: btf.to_vec(),
             label: label.to_owned(),
+            libbpf: Libbpf::Current,
             type_id_insns: Vec::new(),
         }
     }

@@ -5,8 +5,10 @@ use std::io;
 use std::time::Instant;
 
 use crate::attach::{Subject, attach};
+use crate::attached::Attached;
 use crate::compare::{compare, compare_engine};
 use crate::explain;
+use crate::old_libbpf;
 use crate::pass::{self, Outcome};
 use crate::results::Results;
 use crate::setup;
@@ -16,8 +18,9 @@ use crate::wire::{self, Compare, Differs, End, Engine, Entry, Foreseen, Load, Me
 pub struct Checker {
     pub kernel_has_btf: bool,
     pub seconds: u32,
-    /// Outcome with the kernel's own BTF by path of the object: several BTFs may be checked against one object.
-    pub full: BTreeMap<String, Outcome>,
+    /// Outcome with the kernel's own BTF by path of the object, and whether with the older libbpf: several BTFs may be
+    /// checked against one object.
+    pub full: BTreeMap<(String, bool), Outcome>,
 }
 
 /// An outcome and its milliseconds.
@@ -39,14 +42,12 @@ impl Checker {
             results.send(&Message::Program(self.program(entry, &name, &full.0, &visible.0, &hidden.0)))?;
         }
         if let Some(token) = token {
-            let subject = Subject {
-                elf: &entry.elf,
-                btf: &entry.btf,
-                seconds: self.seconds,
-                token,
-                kernel_has_btf: self.kernel_has_btf,
+            let attached = match entry.old_libbpf {
+                // Attached once: what a program reports is the same, whoever loaded the same instructions.
+                true => Attached { check: index, sets: Vec::new() },
+                false => self.attach(index, entry, token, &visible.0, &hidden.0),
             };
-            results.send(&Message::Attached(attach(&subject, index, &visible.0, &hidden.0)))?;
+            results.send(&Message::Attached(attached))?;
         }
         let end = End {
             check: index,
@@ -57,15 +58,34 @@ impl Checker {
         results.send(&Message::End(end))
     }
 
+    fn attach(
+        &self,
+        index: u32,
+        entry: &Entry,
+        token: &str,
+        visible: &Outcome,
+        hidden: &Outcome,
+    ) -> Attached {
+        let subject = Subject {
+            elf: &entry.elf,
+            btf: &entry.btf,
+            seconds: self.seconds,
+            token,
+            kernel_has_btf: self.kernel_has_btf,
+        };
+        attach(&subject, index, visible, hidden)
+    }
+
     fn full(&mut self, entry: &Entry) -> Timed {
         if !self.kernel_has_btf {
             return (Outcome::ended(PassEnd::NotRun, None), 0);
         }
-        if let Some(known) = self.full.get(&entry.elf) {
+        let key = (entry.elf.clone(), entry.old_libbpf);
+        if let Some(known) = self.full.get(&key) {
             return (known.clone(), 0);
         }
         let full = self.timed(entry, false, false);
-        self.full.insert(entry.elf.clone(), full.0.clone());
+        self.full.insert(key, full.0.clone());
         full
     }
 
@@ -78,7 +98,8 @@ impl Checker {
 
     fn timed(&self, entry: &Entry, ours: bool, hidden: bool) -> Timed {
         let start = Instant::now();
-        let outcome = pass::run(&self.pass(entry, ours, hidden));
+        let pass = self.pass(entry, ours, hidden);
+        let outcome = if entry.old_libbpf { old_libbpf::run(&pass) } else { pass::run(&pass) };
         (outcome, start.elapsed().as_millis() as u32)
     }
 
@@ -120,7 +141,9 @@ impl Checker {
 
     /// Asks libbpf once more, for its log.
     fn explain(&self, entry: &Entry, name: &str, differs: &mut Differs) {
-        let log = pass::relocation_log(&self.pass(entry, true, false));
+        let pass = self.pass(entry, true, false);
+        let log =
+            if entry.old_libbpf { old_libbpf::relocation_log(&pass) } else { pass::relocation_log(&pass) };
         let relocations = explain::parse(&log);
         for difference in &mut differs.first {
             difference.relo = relocations.find(name, difference.insn).map(str::to_owned);

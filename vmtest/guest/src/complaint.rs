@@ -3,13 +3,27 @@
 
 /// What libbpf writes after `prog 'NAME': ` when that program ends the work on the whole object.
 const FATAL: [&str; 4] =
-    ["failed to load: ", "failed to relocate", "failed to patch insn", "failed to perform .BTF.ext"];
+    [REFUSED, "failed to relocate", "failed to patch insn", "failed to perform .BTF.ext"];
+
+/// When the kernel did not take it.
+const REFUSED: &str = "failed to load: ";
 
 /// The program that the log blames, the last word counting.
 pub fn blamed(log: &str) -> Option<&str> {
+    complaint(log).map(|(name, _)| name)
+}
+
+/// True when that is for the kernel's refusal: all programs are relocated before the first is loaded.
+#[cfg(any(test, feature = "at-once"))]
+pub fn was_refused(log: &str) -> bool {
+    complaint(log).is_some_and(|(_, what)| what.starts_with(REFUSED))
+}
+
+fn complaint(log: &str) -> Option<(&str, &str)> {
     log.lines().rev().find_map(|line| {
         let (name, rest) = line.strip_prefix("libbpf: prog '")?.split_once("': ")?;
-        FATAL.iter().any(|fatal| without_relo(rest).starts_with(fatal)).then_some(name)
+        let what = without_relo(rest);
+        FATAL.iter().any(|fatal| what.starts_with(fatal)).then_some((name, what))
     })
 }
 
@@ -55,6 +69,9 @@ mod tests {
 
     #[test]
     fn knows_the_stage() {
+        assert!(was_refused("libbpf: prog 'a': failed to load: -13\nlibbpf: failed to load object 'x'"));
+        assert!(!was_refused("libbpf: prog 'a': relo #3: failed to relocate: -EINVAL\n"));
+        assert!(!was_refused("libbpf: map 'm': failed to create: -ENOMEM"));
         assert!(stopped_at_maps("libbpf: map 'm': failed to create: -ENOMEM"));
         assert!(!stopped_at_maps("libbpf: failed to parse target BTF: -EINVAL"));
         assert!(misses_kernel_btf("libbpf: Error loading vmlinux BTF: -ESRCH"));

@@ -1,7 +1,11 @@
 //! libbpf's own calls, as far as they are needed: what wraps them elsewhere loads and closes in one step, and a failed
 //! load takes the relocated instructions along.
 
+// The program with the older libbpf only relocates and loads.
+#[cfg(not(feature = "at-once"))]
 mod events;
+#[cfg(not(feature = "at-once"))]
+mod prepare;
 mod types;
 
 use std::ffi::{CStr, CString, c_char};
@@ -12,8 +16,13 @@ use std::ptr::{self, NonNull};
 
 use crate::compare::Insn;
 
-pub use events::{Link, RingBuffer};
-pub use types::{Place, Types};
+#[cfg(not(feature = "at-once"))]
+pub use {
+    events::{Link, RingBuffer},
+    types::Place,
+};
+
+pub use types::Types;
 
 /// libbpf's version as it says it itself: the linked one, not the one that was asked for.
 #[allow(unsafe_code)]
@@ -55,13 +64,6 @@ impl Object {
         // SAFETY: path and options live through the call, which keeps copies; a pointer that is not null is an object.
         let object = unsafe { libbpf_sys::bpf_object__open_file(path.as_ptr(), &options) };
         NonNull::new(object).map(Object).ok_or_else(last_error)
-    }
-
-    /// Relocates and creates maps; the error is a negative errno.
-    #[allow(unsafe_code)]
-    pub fn prepare(&mut self) -> Result<(), i32> {
-        // SAFETY: the object is open, and borrowed mutably.
-        check(unsafe { libbpf_sys::bpf_object__prepare(self.0.as_ptr()) })
     }
 
     /// Loads the enabled programs, relocated now or before; the first that fails ends it.
@@ -147,27 +149,6 @@ impl<'a> Program<'a> {
             if first.is_null() { Vec::new() } else { std::slice::from_raw_parts(first, count).to_vec() }
         }
     }
-
-    /// Where a prepared program's functions start: instruction index, and the FUNC's type id.
-    #[allow(unsafe_code)]
-    pub fn func_info(self) -> Vec<(u32, u32)> {
-        // SAFETY: as above.
-        let records = unsafe {
-            let first = libbpf_sys::bpf_program__func_info(self.0.as_ptr());
-            let count = libbpf_sys::bpf_program__func_info_cnt(self.0.as_ptr());
-            if first.is_null() { &[] } else { std::slice::from_raw_parts(first, count as usize) }
-        };
-        records.iter().map(|record| (record.insn_off, record.type_id)).collect()
-    }
-
-    /// Attaches it to what its section names; the error is a negative errno.
-    #[allow(unsafe_code)]
-    pub fn attach(self) -> Result<Link, i32> {
-        // SAFETY: the program belongs to an open object, and a link that is not null is ours.
-        NonNull::new(unsafe { libbpf_sys::bpf_program__attach(self.0.as_ptr()) })
-            .map(Link::of)
-            .ok_or_else(last_error)
-    }
 }
 
 impl<'a> Map<'a> {
@@ -205,26 +186,6 @@ impl<'a> Map<'a> {
     pub fn set_value_size(self, bytes: u32) {
         // SAFETY: as above.
         unsafe { libbpf_sys::bpf_map__set_value_size(self.0.as_ptr(), bytes) };
-    }
-
-    /// The descriptor of a loaded object's map.
-    #[allow(unsafe_code)]
-    pub fn fd(self) -> i32 {
-        // SAFETY: as above.
-        unsafe { libbpf_sys::bpf_map__fd(self.0.as_ptr()) }
-    }
-
-    /// Writes into what the map starts with; whether it is so long.
-    #[allow(unsafe_code)]
-    pub fn write_initial(self, at: usize, bytes: &[u8]) -> bool {
-        let mut size: libbpf_sys::size_t = 0;
-        // SAFETY: the map belongs to an open object; what comes is so many bytes that nobody else looks at, or null.
-        let value = unsafe {
-            let first = libbpf_sys::bpf_map__initial_value(self.0.as_ptr(), &mut size).cast::<u8>();
-            if first.is_null() { &mut [] } else { std::slice::from_raw_parts_mut(first, size as usize) }
-        };
-        let place = at.checked_add(bytes.len()).and_then(|end| value.get_mut(at..end));
-        place.map(|place| place.copy_from_slice(bytes)).is_some()
     }
 }
 

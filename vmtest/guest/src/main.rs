@@ -12,10 +12,13 @@ mod complaint;
 mod explain;
 mod fork;
 mod libbpf;
+mod load;
 mod log;
 mod maps;
 mod memory;
+mod old_libbpf;
 mod pass;
+mod request;
 mod results;
 mod session;
 mod setup;
@@ -88,6 +91,7 @@ fn serve(results: &mut Results) -> io::Result<()> {
         kernel,
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         libbpf: libbpf::version(),
+        old_libbpf: old_libbpf::version(),
         btf,
         checks: count,
     };

@@ -9,15 +9,17 @@ use serde::{Deserialize, Serialize};
 use crate::compare::Insn;
 use crate::fork::{Ended, in_child};
 use crate::libbpf::{Object, Program as Opened};
+use crate::load::{functions, load, relocate};
 use crate::log::Detail;
 use crate::wire::{Load, PassEnd};
 use crate::{complaint, log, maps};
 
 /// What is loaded, and how.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Pass<'a> {
     pub elf: &'a str,
     /// In place of the kernel's own BTF.
+    #[serde(borrow)]
     pub btf: Option<&'a str>,
     /// Leave out the programs that cannot do without the kernel's own BTF.
     pub hidden: bool,
@@ -85,7 +87,7 @@ pub fn relocation_log(pass: &Pass<'_>) -> String {
     let prepared = log::start(Detail::Everything).and_then(|()| {
         in_child(deadline, |_| {
             if let Ok(mut object) = open(pass, &Failed::new()) {
-                let _ = object.prepare();
+                let _ = relocate(&mut object);
             }
             Ok(())
         })
@@ -105,75 +107,10 @@ pub fn end_of(ended: io::Result<Ended>, seconds: u32) -> PassEnd {
 }
 
 /// Failures so far, by program.
-type Failed = BTreeMap<String, Load>;
+pub type Failed = BTreeMap<String, Load>;
 
-fn load(pass: &Pass<'_>, deadline: Instant) -> Outcome {
-    let mut failed = Failed::new();
-    let mut object = loop {
-        let mut object = match open(pass, &failed) {
-            Ok(object) => object,
-            Err(errno) => return Outcome::ended(PassEnd::NotOpened { errno }, log::tail(&log::text())),
-        };
-        if object.programs().all(|program| !program.autoload()) {
-            return outcome(&object, pass, PassEnd::NotRun, None, &failed, false);
-        }
-        let Err(errno) = object.prepare() else {
-            break object;
-        };
-        let said = log::text();
-        let Some(name) = newly_blamed(&said, &object) else {
-            let end = if pass.hidden && complaint::misses_kernel_btf(&said) {
-                PassEnd::NeedsKernelBtf
-            } else {
-                PassEnd::NotPrepared { errno }
-            };
-            return outcome(&object, pass, end, log::tail(&said), &failed, complaint::stopped_at_maps(&said));
-        };
-        failed.insert(name, Load::Failed { errno, log: log::tail(&said) });
-        let _ = log::start(Detail::Warnings);
-    };
-    load_prepared(pass, &mut object, failed, deadline)
-}
-
-/// libbpf stops at the first program that the kernel refuses. A failed load ends the object, so each attempt is made in
-/// a child of its own; the refused program is left out of the next.
-fn load_prepared(pass: &Pass<'_>, object: &mut Object, mut failed: Failed, deadline: Instant) -> Outcome {
-    let relocated = outcome(object, pass, PassEnd::Ok, None, &failed, true);
-    let (end, said) = loop {
-        let _ = log::start(Detail::Warnings);
-        let errno = match in_child(deadline, |out| out.write_all(&attempt(object).to_le_bytes())) {
-            Ok(Ended::Wrote(code)) => code.try_into().map_or(-1, i32::from_le_bytes),
-            other => break (end_of(other, pass.seconds), log::text()),
-        };
-        if errno == 0 {
-            break (PassEnd::Ok, String::new());
-        }
-        let said = log::text();
-        let Some(name) = newly_blamed(&said, object) else {
-            break (PassEnd::NotLoaded { errno }, said);
-        };
-        object
-            .programs()
-            .filter(|program| program.name() == name)
-            .for_each(|program| program.set_autoload(false));
-        failed.insert(name, Load::Failed { errno, log: log::tail(&said) });
-    };
-    let mut programs = relocated.programs;
-    for program in &mut programs {
-        program.load = match (failed.remove(&program.name), &program.load, end) {
-            (Some(failure), _, _) => failure,
-            (None, Load::NotReached, PassEnd::Ok) => Load::Ok,
-            (None, other, _) => other.clone(),
-        };
-    }
-    Outcome { end, log: log::tail(&said), programs }
-}
-
-fn attempt(object: &mut Object) -> i32 {
-    object.load().err().unwrap_or(0)
-}
-
-fn open(pass: &Pass<'_>, failed: &Failed) -> Result<Object, i32> {
+/// Opens the object without the programs that are left out, or failed before.
+pub fn open(pass: &Pass<'_>, failed: &Failed) -> Result<Object, i32> {
     let object = Object::open(pass.elf, pass.btf)?;
     maps::set_sizes(&object);
     for program in object.programs() {
@@ -184,12 +121,13 @@ fn open(pass: &Pass<'_>, failed: &Failed) -> Result<Object, i32> {
 }
 
 /// The blamed program, if leaving it out changes anything.
-fn newly_blamed(said: &str, object: &Object) -> Option<String> {
+pub fn newly_blamed(said: &str, object: &Object) -> Option<String> {
     let name = complaint::blamed(said)?;
     object.programs().any(|program| program.autoload() && program.name() == name).then(|| name.to_owned())
 }
 
-fn outcome(
+/// The object's programs as they stand, `relocated` or not.
+pub fn outcome(
     object: &Object,
     pass: &Pass<'_>,
     end: PassEnd,
@@ -211,7 +149,7 @@ fn outcome(
             section: program.section().to_owned(),
             needs_kernel_btf,
             load,
-            funcs: if relocated { program.func_info() } else { Vec::new() },
+            funcs: if relocated { functions(object, program) } else { Vec::new() },
             insn_cnt: relocated.then_some(insns.len() as u32),
             insns,
             name,
@@ -221,7 +159,7 @@ fn outcome(
 }
 
 /// One line of JSON, then the instructions of all programs one after the other.
-fn write_outcome(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
+pub fn write_outcome(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     serde_json::to_writer(&mut *out, outcome)?;
     out.write_all(b"\n")?;
     for program in &outcome.programs {
@@ -230,7 +168,8 @@ fn write_outcome(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     Ok(())
 }
 
-fn read_outcome(answer: &[u8]) -> Option<Outcome> {
+/// What [`write_outcome`] wrote.
+pub fn read_outcome(answer: &[u8]) -> Option<Outcome> {
     let line = answer.iter().position(|&byte| byte == b'\n')?;
     let mut outcome: Outcome = serde_json::from_slice(&answer[..line]).ok()?;
     let mut insns = answer[line + 1..].as_chunks::<8>().0.iter();

@@ -1,6 +1,7 @@
 //! Real QEMU, real kernels, real libbpf. Slow; runs only with `BTFPIPE_REAL=1` and
 //! - `BTFPIPE_GUEST_X86_64`: the guest program (also embedded when set at build time),
 //! - `BTFPIPE_GUEST_ARM64`: the same for arm64, without which those kernels are left out, aloud,
+//! - `BTFPIPE_OLD_LIBBPF_X86_64` and `BTFPIPE_OLD_LIBBPF_ARM64`: the programs with the older libbpf,
 //! - `BTFPIPE_VM_KERNELS`: a folder with kernels as `btfpipe extract` names them,
 //! - `BTFPIPE_VM_BTFS`: a folder with their BTFs, `<release>.btf`,
 //! - `BTFPIPE_VM_OBJECTS`: a folder with BPF objects; those inside of Debian's libbpf-tools if not set,
@@ -11,6 +12,7 @@
 mod attached;
 mod foretold;
 mod mutate;
+mod old_libbpf;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +22,8 @@ use std::time::Instant;
 use std::{env, fs};
 
 use vmtest::{
-    Accel, Arch, Check, Instructions, ObjectVerdict, Outcome, StateFolder, Verdict, VmEvent, VmReport, VmSpec,
+    Accel, Arch, Check, Instructions, Libbpf, ObjectVerdict, Outcome, StateFolder, Verdict, VmEvent,
+    VmReport, VmSpec,
 };
 
 struct Setup {
@@ -85,6 +88,7 @@ impl Setup {
         let mut spec = VmSpec::new(Arch::X86_64, kernel, self.work.path());
         spec.accel = Accel::Tcg;
         spec.guest = env::var_os("BTFPIPE_GUEST_X86_64").map(PathBuf::from);
+        spec.old_libbpf = env::var_os("BTFPIPE_OLD_LIBBPF_X86_64").map(PathBuf::from);
         spec
     }
 
@@ -123,6 +127,7 @@ fn check(object: &Path, btf: &[u8], label: &str) -> Check {
         elf: fs::read(object).expect("object"),
         btf: btf.to_vec(),
         label: label.to_owned(),
+        libbpf: Libbpf::Current,
         type_id_insns: Vec::new(),
     }
 }
@@ -332,6 +337,7 @@ fn arm64_kernels_answer_too() {
     for kernel in &setup.arm64 {
         let mut spec = VmSpec::new(Arch::Arm64, kernel, setup.work.path());
         (spec.accel, spec.guest) = (Accel::Tcg, guest.clone());
+        spec.old_libbpf = env::var_os("BTFPIPE_OLD_LIBBPF_ARM64").map(PathBuf::from);
         let btf = setup.min_btf(kernel, &objects);
         let damaged = mutate::Btf::parse(btf.clone());
         let structs = damaged.structs();
@@ -341,8 +347,11 @@ fn arm64_kernels_answer_too() {
             .find(|(_, name)| name == "trace_event_raw_sys_enter")
             .expect("the tracepoint's struct");
         let mut checks: Vec<Check> = objects.iter().map(|object| check(object, &btf, "min")).collect();
-        checks.push(check(&setup.objects_named(&["opensnoop"])[0], &damaged.moved(*entry, 8), "moved"));
+        let opensnoop = &setup.objects_named(&["opensnoop"])[0];
+        checks.push(Check { libbpf: Libbpf::Old, ..check(opensnoop, &btf, "min") });
+        checks.push(check(opensnoop, &damaged.moved(*entry, 8), "moved"));
         let (report, verdicts) = run(&spec, &checks);
+        assert_eq!(report.old_libbpf.as_deref(), Some("v1.1"));
         assert!(report.kernel_release.is_some_and(|release| name(kernel).ends_with(&release)));
         let (moved, good) = verdicts.split_last().expect("verdicts");
         assert_eq!(moved.verdict, Verdict::Mismatch);

@@ -3,13 +3,13 @@
 use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 
-use super::last_error;
+use super::{Map, Program, last_error};
 
 /// A program's place in the kernel; it leaves it when this is dropped.
 pub struct Link(NonNull<libbpf_sys::bpf_link>);
 
 impl Link {
-    pub(super) fn of(link: NonNull<libbpf_sys::bpf_link>) -> Self {
+    fn of(link: NonNull<libbpf_sys::bpf_link>) -> Self {
         Link(link)
     }
 }
@@ -80,4 +80,37 @@ unsafe extern "C" fn keep(context: *mut c_void, data: *mut c_void, size: libbpf_
         events.0.push(event.to_vec());
     }
     0
+}
+
+impl Program<'_> {
+    /// Attaches it to what its section names; the error is a negative errno.
+    #[allow(unsafe_code)]
+    pub fn attach(self) -> Result<Link, i32> {
+        // SAFETY: the program belongs to an open object, and a link that is not null is ours.
+        NonNull::new(unsafe { libbpf_sys::bpf_program__attach(self.0.as_ptr()) })
+            .map(Link::of)
+            .ok_or_else(last_error)
+    }
+}
+
+impl Map<'_> {
+    /// The descriptor of a loaded object's map.
+    #[allow(unsafe_code)]
+    pub fn fd(self) -> i32 {
+        // SAFETY: as above.
+        unsafe { libbpf_sys::bpf_map__fd(self.0.as_ptr()) }
+    }
+
+    /// Writes into what the map starts with; whether it is so long.
+    #[allow(unsafe_code)]
+    pub fn write_initial(self, at: usize, bytes: &[u8]) -> bool {
+        let mut size: libbpf_sys::size_t = 0;
+        // SAFETY: the map belongs to an open object; what comes is so many bytes that nobody else looks at, or null.
+        let value = unsafe {
+            let first = libbpf_sys::bpf_map__initial_value(self.0.as_ptr(), &mut size).cast::<u8>();
+            if first.is_null() { &mut [] } else { std::slice::from_raw_parts_mut(first, size as usize) }
+        };
+        let place = at.checked_add(bytes.len()).and_then(|end| value.get_mut(at..end));
+        place.map(|place| place.copy_from_slice(bytes)).is_some()
+    }
 }
