@@ -75,14 +75,14 @@ pub fn build(shell: &Shell) -> Result<Vec<Built>, Error> {
     Ok(built)
 }
 
-/// The guest's own lints and tests, which need its target and flags as well.
+/// The guest's own lints and tests, which need its target and flags as well. The tests are of sources that both programs
+/// share.
 pub fn test(shell: &Shell) -> xshell::Result<()> {
     let native = if std::env::consts::ARCH == ARM_64.arch { ARM_64 } else { X86_64 };
     for program in PROGRAMS {
         native.cargo(shell, "clippy", program, None).args(["--all-targets", "--", "-D", "warnings"]).run()?;
-        native.cargo(shell, "test", program, None).run()?;
     }
-    Ok(())
+    native.cargo(shell, "test", PROGRAMS[0], None).run()
 }
 
 impl Guest {
