@@ -48,18 +48,10 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Libbpf;
 
     #[test]
     fn what_cannot_be_read_is_not_foreseen() {
-        let check = Check {
-            object: "o".into(),
-            elf: b"\x7fELF".to_vec(),
-            btf: vec![],
-            label: String::new(),
-            libbpf: Libbpf::Current,
-            type_id_insns: vec![],
-        };
+        let check = Check { object: "o".into(), elf: b"\x7fELF".to_vec(), ..Check::default() };
         assert_eq!(foresee(&check), []);
     }
 }

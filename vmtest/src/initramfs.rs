@@ -119,14 +119,7 @@ mod tests {
     use super::*;
 
     fn check(object: &str, elf: &[u8], btf: &[u8]) -> Check {
-        Check {
-            object: object.into(),
-            elf: elf.into(),
-            btf: btf.into(),
-            label: String::new(),
-            libbpf: Libbpf::Current,
-            type_id_insns: vec![],
-        }
+        Check { object: object.into(), elf: elf.into(), btf: btf.into(), ..Check::default() }
     }
 
     #[test]

@@ -265,7 +265,6 @@ fn with_log(text: String, log: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Libbpf;
 
     fn pass(end: PassEnd) -> Pass {
         Pass { end, millis: 0, log: None }
@@ -306,14 +305,7 @@ mod tests {
 
     fn verdict_on(programs: Vec<Program>, ends: [PassEnd; 3]) -> ObjectVerdict {
         let [full, visible, hidden] = ends.map(pass);
-        let check = Check {
-            object: "o".into(),
-            elf: vec![],
-            btf: vec![],
-            label: "l".into(),
-            libbpf: Libbpf::Current,
-            type_id_insns: vec![],
-        };
+        let check = Check { object: "o".into(), label: "l".into(), ..Check::default() };
         judge(&check, &answer_of(programs, [full, visible, hidden]))
     }
 
@@ -428,14 +420,7 @@ mod tests {
         let ours = Run { end: PassEnd::Ok, log: None, links, deeds: vec![deed] };
         let attached = Attached { check: 0, sets: vec![Set { hidden: true, ours, full: None }] };
         let check = |program: Program, expect: Verdict| {
-            let wanted = Check {
-                object: "o".into(),
-                elf: vec![],
-                btf: vec![],
-                label: "l".into(),
-                libbpf: Libbpf::Current,
-                type_id_insns: vec![],
-            };
+            let wanted = Check { object: "o".into(), label: "l".into(), ..Check::default() };
             let answer =
                 Answer { attached: Some(attached.clone()), ..answer_of(vec![program], OK.map(pass)) };
             let judged = judge(&wanted, &answer);

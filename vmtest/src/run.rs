@@ -475,14 +475,7 @@ mod tests {
     fn run_fake(accel: Accel, probe: Probe<'_>) -> (VmReport, Vec<(Accel, bool)>) {
         let folder = tempfile::tempdir().unwrap();
         let mut told = Vec::new();
-        let check = Check {
-            object: "o".into(),
-            elf: vec![],
-            btf: vec![],
-            label: "l".into(),
-            libbpf: Libbpf::Current,
-            type_id_insns: vec![],
-        };
+        let check = Check { object: "o".into(), label: "l".into(), ..Check::default() };
         let mut events = |event| {
             if let VmEvent::Accel { accel, fallback, .. } = event {
                 told.push((accel, fallback));

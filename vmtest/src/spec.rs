@@ -166,7 +166,7 @@ pub enum Libbpf {
 }
 
 /// One object against one BTF.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Check {
     /// Name of the object in the report.
     pub object: String,

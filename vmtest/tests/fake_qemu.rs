@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use vmtest::{Accel, Arch, Check, Libbpf, Limits, Outcome, StateFolder, Verdict, VmEvent, VmReport, VmSpec};
+use vmtest::{Accel, Arch, Check, Limits, Outcome, StateFolder, Verdict, VmEvent, VmReport, VmSpec};
 
 /// Dead machines are found after this; those that must live get more than they could ever need.
 const SHORT: Duration = Duration::from_millis(400);
@@ -62,14 +62,7 @@ fn is_gone(pid: u32) -> bool {
 }
 
 fn a_check() -> Check {
-    Check {
-        object: "one.bpf.o".into(),
-        elf: vec![1],
-        btf: vec![2],
-        label: "min".into(),
-        libbpf: Libbpf::Current,
-        type_id_insns: vec![],
-    }
+    Check { object: "one.bpf.o".into(), elf: vec![1], btf: vec![2], label: "min".into(), ..Check::default() }
 }
 
 /// The machine gives no verdict, and every boot failed for this reason.

@@ -7,7 +7,7 @@ use crate::complaint;
 use crate::fork::{Ended, in_child};
 use crate::libbpf::{Object, Program};
 use crate::log::{self, Detail};
-use crate::pass::{Failed, Outcome, Pass, end_of, newly_blamed, open, outcome};
+use crate::pass::{self, Failed, Outcome, Pass, end_of, newly_blamed, open, outcome};
 use crate::wire::{Load, PassEnd};
 
 /// Relocates, and loads nothing.
@@ -36,11 +36,7 @@ pub fn load(pass: &Pass<'_>, deadline: Instant) -> Outcome {
         };
         let said = log::text();
         let Some(name) = newly_blamed(&said, &object) else {
-            let end = if pass.hidden && complaint::misses_kernel_btf(&said) {
-                PassEnd::NeedsKernelBtf
-            } else {
-                PassEnd::NotPrepared { errno }
-            };
+            let end = pass::not_prepared(pass, errno, &said);
             return outcome(&object, pass, end, log::tail(&said), &failed, complaint::stopped_at_maps(&said));
         };
         failed.insert(name, Load::Failed { errno, log: log::tail(&said) });

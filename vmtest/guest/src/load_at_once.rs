@@ -10,7 +10,7 @@ use crate::compare::Insn;
 use crate::complaint;
 use crate::libbpf::{Object, Program};
 use crate::log::{self, Detail};
-use crate::pass::{Failed, Outcome, Pass, newly_blamed, open, outcome};
+use crate::pass::{self, Failed, Outcome, Pass, newly_blamed, open, outcome};
 use crate::wire::{Load, PassEnd};
 
 /// Instructions by program, from the first attempt that came so far.
@@ -46,11 +46,7 @@ pub fn load(pass: &Pass<'_>, _: Instant) -> Outcome {
         };
         let said = log::text();
         let Some(name) = newly_blamed(&said, &object) else {
-            let end = if pass.hidden && complaint::misses_kernel_btf(&said) {
-                PassEnd::NeedsKernelBtf
-            } else {
-                PassEnd::NotPrepared { errno }
-            };
+            let end = pass::not_prepared(pass, errno, &said);
             return conclude(&object, pass, end, &said, (&failed, relocated));
         };
         if complaint::was_refused(&said) {

@@ -126,6 +126,14 @@ pub fn newly_blamed(said: &str, object: &Object) -> Option<String> {
     object.programs().any(|program| program.autoload() && program.name() == name).then(|| name.to_owned())
 }
 
+/// The end of an object that came to no program.
+pub fn not_prepared(pass: &Pass<'_>, errno: i32, said: &str) -> PassEnd {
+    match pass.hidden && complaint::misses_kernel_btf(said) {
+        true => PassEnd::NeedsKernelBtf,
+        false => PassEnd::NotPrepared { errno },
+    }
+}
+
 /// The object's programs as they stand, `relocated` or not.
 pub fn outcome(
     object: &Object,
