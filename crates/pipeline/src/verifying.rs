@@ -266,7 +266,9 @@ fn told(report: &VmReport) -> String {
     match &report.outcome {
         Outcome::Done(verdicts) => {
             let good = verdicts.iter().filter(|verdict| !verdict.verdict.is_failure()).count();
-            format!("{good} of {} objects good ({})", verdicts.len(), report.accel)
+            // With two libbpfs, each object is two.
+            let what = if report.old_libbpf.is_some() { "checks" } else { "objects" };
+            format!("{good} of {} {what} good ({})", verdicts.len(), report.accel)
         }
         Outcome::Infra { reason } => format!("NO VERDICT: {reason}"),
         Outcome::Unsupported { reason } => format!("not booted: {reason}"),
