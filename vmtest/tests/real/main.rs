@@ -10,6 +10,7 @@
 //! and with bpftool, whose min_core_btf is the judge here: what it makes is right for these objects.
 
 mod attached;
+mod damage;
 mod foretold;
 mod mutate;
 mod old_libbpf;
@@ -226,54 +227,6 @@ fn the_last_machine_answers_when_the_others_fail() {
 
 /// The objects of the matrix: kprobes, tracepoints, one guarded by field_exists, one with fentry.
 const MATRIX: [&str; 5] = ["biolatency", "opensnoop", "tcpconnect", "oomkill", "capable"];
-/// Fewer damaged BTFs than this show little.
-const VARIANTS: usize = 60;
-
-#[test]
-fn damage_is_found() {
-    let Some(setup) = setup("damage_is_found") else {
-        return;
-    };
-    let kernel =
-        setup.kernels.iter().find(|kernel| release(kernel).starts_with("6.1.")).expect("a 6.1 kernel");
-    let mut checks = Vec::new();
-    for object in setup.objects_named(&MATRIX) {
-        let btf = mutate::Btf::parse(setup.min_btf(kernel, std::slice::from_ref(&object)));
-        let structs = btf.structs();
-        assert!(!structs.is_empty(), "{}", object.display());
-        let mut add = |label: &str, btf: Vec<u8>| checks.push(check(&object, &btf, label));
-        for (index, _) in &structs {
-            add("moved 8", btf.moved(*index, 8));
-            add("bad type id", btf.bad_member_type(*index));
-        }
-        let (first, _) = structs[0];
-        add("moved 1", btf.moved(first, 1));
-        add("member renamed", btf.member_renamed(first));
-        add("struct renamed", btf.struct_renamed(first));
-        add("size 1", btf.struct_size_one(first));
-        add("int resized", btf.int_resized());
-        add("truncated", btf.truncated());
-        add("bad magic", btf.bad_magic());
-        add("empty", mutate::Btf::empty());
-    }
-    assert!(checks.len() >= VARIANTS, "only {} variants", checks.len());
-    let (report, verdicts) = run(&setup.spec(kernel), &checks);
-    let mut table: BTreeMap<(&str, String), usize> = BTreeMap::new();
-    for verdict in &verdicts {
-        *table.entry((&verdict.label, verdict.verdict.to_string())).or_default() += 1;
-    }
-    println!("{} variants, {:.1} s: {table:#?}", verdicts.len(), report.seconds);
-    for verdict in &verdicts {
-        let allowed: &[Verdict] = match verdict.label.as_str() {
-            "moved 8" | "moved 1" | "member renamed" | "empty" => &[Verdict::Mismatch],
-            "truncated" | "bad magic" => &[Verdict::LoadFailMinOnly],
-            "bad type id" => &[Verdict::LoadFailMinOnly, Verdict::Crash],
-            // Harmless where the type is not used by name or size.
-            _ => &[Verdict::Mismatch, Verdict::Identical, Verdict::NeedsKernelBtf, Verdict::LoadFailMinOnly],
-        };
-        assert!(allowed.contains(&verdict.verdict), "{verdict:#?}");
-    }
-}
 
 /// Compiles the source next to this file.
 fn compile(setup: &Setup, source: &str) -> PathBuf {
