@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 /// A variable, and the folders and files that decide.
 const SOURCES: [(&str, &[&str]); 3] = [
-    ("BTFPIPE_ENGINE", &["../btf/src", "../relo-core/src", "src/engine.rs", "src/records.rs"]),
-    ("BTFPIPE_WRITER", &["../bundle/src", "src/packaging.rs"]),
-    ("BTFPIPE_VERIFIER", &["../../vmtest/src", "src/verifying.rs", "src/engine.rs"]),
+    ("BTFPIPE_ENGINE", &["../btf/src", "../relo-core/src", "src/kernel/engine.rs", "src/kernel/records.rs"]),
+    ("BTFPIPE_WRITER", &["../bundle/src", "src/package/packaging.rs"]),
+    ("BTFPIPE_VERIFIER", &["../../vmtest/src", "src/verify/verifying.rs", "src/kernel/engine.rs"]),
 ];
 
 fn main() {
@@ -18,6 +18,8 @@ fn main() {
         let mut files = Vec::new();
         for place in places {
             println!("cargo::rerun-if-changed={place}");
+            let ours = !place.starts_with("..");
+            assert!(!ours || Path::new(place).exists(), "{place} is not there: say where it is now");
             collect(Path::new(place), &mut files);
         }
         files.sort();

@@ -53,6 +53,30 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("crates/btfpipe/src", "File::open", "btfpipe never opens an input itself"),
 ];
 
+/// The folders of the pipeline, each using those before it.
+const FLOORS: &[&str] = &[
+    "yaml", "outcome", "summary", "work", "events", "file", "host", "lock", "project", "kernel", "package",
+    "verify", "plan", "run", "commands",
+];
+
+/// The files that use a later folder all the same, and for what.
+const UPWARDS: &[(&str, &str, &str)] = &[
+    ("outcome.rs", "file", "the error that ends a command names theirs"),
+    ("outcome.rs", "host", "the same"),
+    ("outcome.rs", "lock", "the same"),
+    ("work/patience.rs", "events", "tells of what it tries again"),
+    ("work/patience.rs", "lock", "asks a source again"),
+    ("work/stop.rs", "events", "gives the terminal its keys back"),
+    ("events/chronicle.rs", "package", "the program's name and version"),
+    ("file/steps.rs", "host", "what a plugin may be called"),
+    ("lock/plugins.rs", "project", "finds plugins as steps do"),
+    ("project/building.rs", "kernel", "a builder may want a kernel's BTF"),
+    ("kernel/works.rs", "verify", "a kernel that is not booted needs no image"),
+    ("package/concluding.rs", "run", "reports"),
+    ("package/publishing.rs", "run", "reports"),
+    ("verify/machines.rs", "run", "reports"),
+];
+
 /// Names that say nothing.
 const NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "info", "data", "misc"];
 
@@ -86,6 +110,38 @@ fn arrows_point_down() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_pipeline_stands_on_its_floors() {
+    let folder = root().join("crates/pipeline/src");
+    let floor = |name: &str| FLOORS.iter().position(|floor| *floor == name);
+    let mut upwards = Vec::new();
+    for file in sources(&folder) {
+        let path = file.strip_prefix(&folder).expect("in the folder").to_string_lossy().into_owned();
+        let own = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        if own == "lib" {
+            continue;
+        }
+        let own = floor(own).unwrap_or_else(|| panic!("{path} is in none of FLOORS"));
+        let text = read(&file);
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let used = code.split("crate::").skip(1).map(|rest| {
+            rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+                .next()
+                .unwrap_or_default()
+        });
+        upwards.extend(
+            used.filter(|used| floor(used).is_some_and(|used| used > own))
+                .map(|used| (path.clone(), used.to_owned())),
+        );
+    }
+    upwards.sort();
+    upwards.dedup();
+    let mut known: Vec<_> =
+        UPWARDS.iter().map(|(file, used, _)| (file.to_string(), used.to_string())).collect();
+    known.sort();
+    assert_eq!(upwards, known, "found, and known in UPWARDS");
 }
 
 #[test]

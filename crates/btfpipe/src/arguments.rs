@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pipeline::commands::schemas;
 use pipeline::file::{Environment, Given};
-use pipeline::patience::Patience;
 use pipeline::project::{Options, Pattern};
-use pipeline::schemas;
+use pipeline::work::patience::Patience;
 
 use crate::{bundles, plugin, store, tools, vm};
 
@@ -245,7 +245,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "KERNELS")]
     pub select: Vec<String>,
     /// The last step to do
-    #[arg(long, value_name = "STEP", value_parser = pipeline::steps::NAMES)]
+    #[arg(long, value_name = "STEP", value_parser = pipeline::file::steps::NAMES)]
     pub step: Option<String>,
     /// Begin nothing new after the first kernel that fails
     #[arg(long)]

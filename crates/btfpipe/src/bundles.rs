@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use pipeline::bundles::{self, Form, find::Wanted};
+use pipeline::commands::bundles::{self, Form, find::Wanted};
+use pipeline::commands::tools::{ToolError, Voice};
 use pipeline::outcome::Code;
-use pipeline::tools::{ToolError, Voice};
 
 /// `btfpipe bundle`.
 #[derive(Debug, Args)]

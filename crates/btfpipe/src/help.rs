@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::CommandFactory;
-use pipeline::doctor;
+use pipeline::commands::doctor;
 use pipeline::outcome::{Code, Error};
 
 use crate::arguments::{Arguments, CompletionArguments, ManArguments};

@@ -15,8 +15,8 @@ mod vm;
 use std::process::ExitCode;
 
 use arguments::Command;
+use pipeline::commands::tools::ToolError;
 use pipeline::outcome::{Code, Error};
-use pipeline::tools::ToolError;
 
 fn main() -> ExitCode {
     let ended = match arguments::Arguments::of_this_process().command {

@@ -2,16 +2,18 @@
 
 use std::io::{IsTerminal, Write};
 
-use pipeline::chronicle::{All, Chronicle, Recorded};
 use pipeline::commands;
+use pipeline::commands::schemas;
 use pipeline::events::Listener;
+use pipeline::events::chronicle::{All, Chronicle, Recorded};
+use pipeline::events::profile;
+use pipeline::events::progress::{self, View};
 use pipeline::outcome::{Code, Error};
-use pipeline::progress::{self, View};
 use pipeline::project::Options;
 use pipeline::run::Finished;
-use pipeline::stop::Stop;
+use pipeline::summary;
 use pipeline::summary::Summary;
-use pipeline::{profile, schemas, summary};
+use pipeline::work::stop::Stop;
 
 use crate::arguments::{
     ExplainArguments, ExtractArguments, LockArguments, PipelineArguments, PlanArguments, PlanFormat,

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use pipeline::host::template::{self, Language};
+use pipeline::host::trust;
 use pipeline::host::{self, kit};
 use pipeline::outcome::{Code, Error};
-use pipeline::template::{self, Language};
-use pipeline::trust;
 
 use crate::pipelines::say;
 

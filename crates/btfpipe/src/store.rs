@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use pipeline::commands::store;
 use pipeline::outcome::{Code, Error};
-use pipeline::store;
 
 use crate::pipelines::say;
 

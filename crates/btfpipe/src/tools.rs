@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use pipeline::commands::tools::{self, Keep, KernelVersion, Mode, TargetFiles, ToolError, Voice};
 use pipeline::outcome::Code;
-use pipeline::tools::{self, Keep, KernelVersion, Mode, TargetFiles, ToolError, Voice};
 
 /// The kernel that a command is about.
 #[derive(Debug, Args)]

@@ -3,10 +3,10 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
+use pipeline::commands::vm::{self, VmError, Wanted};
 use pipeline::events::Deaf;
+use pipeline::events::progress::View;
 use pipeline::outcome::Code;
-use pipeline::progress::View;
-use pipeline::vm::{self, VmError, Wanted};
 
 use crate::arguments::PipelineArguments;
 

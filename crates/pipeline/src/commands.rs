@@ -1,26 +1,35 @@
 //! The commands on a pipeline, with real plugins and a real clang behind them.
 
+pub mod bundles;
+pub mod doctor;
+pub(crate) mod export;
+pub mod night;
+pub mod schemas;
+pub mod store;
+pub mod tools;
+pub mod vm;
+
 use std::path::Path;
 
 use kernels::Store;
 use kernels::source::Pattern;
 
-use crate::acting::cache_in;
-use crate::built_in::{AllSources, Kept};
-use crate::chronicle::Recorded;
-use crate::compiling::SystemClang;
+use crate::commands::export::Exported;
+use crate::events::chronicle::Recorded;
 use crate::events::{Deaf, Events, Listener};
-use crate::explain::Question;
-use crate::export::Exported;
-use crate::ledger::LastRun;
-use crate::night::{self, Morning, Night};
+use crate::kernel::works::Tools;
+use crate::lock::built_in::{AllSources, Kept};
+use crate::lock::plugins::PluginSources;
 use crate::outcome::Error;
 use crate::plan::Plan;
-use crate::plugins::PluginSources;
+use crate::plan::explain::Question;
+use crate::project::acting::cache_in;
+use crate::project::compiling::SystemClang;
 use crate::project::{Options, Project};
-use crate::relock::{Checked, Relocked};
 use crate::run::Finished;
-use crate::works::Tools;
+use crate::run::relock::{Checked, Relocked};
+use crate::work::ledger::LastRun;
+use night::{Morning, Night};
 
 /// Says what is wrong with a pipeline, or in a few words what it has. Writes nothing; plugins are asked about their
 /// configuration only.
@@ -52,12 +61,12 @@ pub fn plan(options: &Options) -> Result<Plan, Error> {
 
 /// Resolves all kernels anew and writes them into `kernels.lock`.
 pub fn lock(options: &Options, listener: &dyn Listener) -> Result<Relocked, Error> {
-    with_tools(options, listener, |tools| crate::relock::lock(options, tools))
+    with_tools(options, listener, |tools| crate::run::relock::lock(options, tools))
 }
 
 /// Says what `lock` would change; writes nothing.
 pub fn check_lock(options: &Options, listener: &dyn Listener) -> Result<Checked, Error> {
-    with_tools(options, listener, |tools| crate::relock::check(options, tools))
+    with_tools(options, listener, |tools| crate::run::relock::check(options, tools))
 }
 
 /// Resolves those kernels anew that match a pattern, and leaves the others as they are.
@@ -66,12 +75,12 @@ pub fn update(
     pattern: Option<&Pattern>,
     listener: &dyn Listener,
 ) -> Result<Relocked, Error> {
-    with_tools(options, listener, |tools| crate::relock::update(options, pattern, tools))
+    with_tools(options, listener, |tools| crate::run::relock::update(options, pattern, tools))
 }
 
 /// Writes BTFs, boot images and configurations of a pipeline's kernels into a folder.
 pub fn extract(options: &Options, folder: &Path, listener: &dyn Listener) -> Result<Exported, Error> {
-    with_tools(options, listener, |tools| crate::export::export(options, folder, tools))
+    with_tools(options, listener, |tools| crate::commands::export::export(options, folder, tools))
 }
 
 /// Runs a pipeline.
@@ -96,7 +105,7 @@ pub fn retry(options: &Options, listener: &dyn Listener) -> Result<Option<Finish
 /// Why actions run or don't, by the parts of their keys.
 pub fn explain(options: &Options, question: &str) -> Result<String, Error> {
     let question = Question::parse(question)?;
-    Ok(crate::explain::explain(&question, &plan(options)?, &last_run(options)?)?)
+    Ok(crate::plan::explain::explain(&question, &plan(options)?, &last_run(options)?)?)
 }
 
 fn last_run(options: &Options) -> Result<LastRun, Error> {
@@ -111,7 +120,7 @@ pub fn nightly(options: &Options, listener: &dyn Listener) -> Result<Morning, Er
 
 /// The same, with given sources and compilers.
 pub fn night(options: &Options, tools: Tools<'_>) -> Result<Morning, Error> {
-    let relocked = crate::relock::lock(options, tools)?;
+    let relocked = crate::run::relock::lock(options, tools)?;
     let finished = crate::run::run(options, tools)?;
     let path = finished.dist.join(night::FILE);
     let before = std::fs::read(&path).ok().and_then(|text| Night::parse(&text));

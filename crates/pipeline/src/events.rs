@@ -1,5 +1,10 @@
 //! What happens during a run, as values: the views know no step, the steps know no view.
 
+pub mod chronicle;
+pub(crate) mod echo;
+pub mod profile;
+pub mod progress;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -2,12 +2,16 @@
 
 mod builders;
 mod given;
+pub mod glob;
 mod include;
 mod inputs;
 mod packages;
 mod part;
 mod profiles;
 mod scope;
+pub mod selection;
+pub mod steps;
+pub mod version_aliases;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,8 +26,8 @@ pub use part::DEFAULT_SET;
 pub(crate) use part::decode_with;
 pub use profiles::Profile;
 
-use crate::problem::{self, At, Invalid, Problem, Problems, Text, Texts};
-use crate::steps::Steps;
+use crate::file::steps::Steps;
+use crate::yaml::problem::{self, At, Invalid, Problem, Problems, Text, Texts};
 use crate::yaml::{self, Fields, Node, Value, shortened};
 use part::Part;
 use scope::{ProfileScope, Scope};

@@ -6,6 +6,7 @@
 //! itself.
 
 mod confinement;
+pub mod conform;
 mod digest;
 mod error;
 mod inputs;
@@ -14,8 +15,10 @@ mod outputs;
 mod process;
 mod search;
 mod session;
+pub mod template;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 mod watch;
 mod worker;
 

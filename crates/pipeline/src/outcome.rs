@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use plugin::Class;
 
 use crate::file::FileError;
-use crate::problem::Invalid;
-use crate::sources::SourceError;
-use crate::template::TemplateError;
-use crate::trust::TrustError;
+use crate::host::template::TemplateError;
+use crate::host::trust::TrustError;
+use crate::lock::sources::SourceError;
+use crate::yaml::problem::Invalid;
 
 /// An exit code; later ones win over earlier ones when several things went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +110,7 @@ pub enum Error {
         /// The plugin.
         plugin: String,
         /// What is wrong.
-        error: crate::locking::BadAnswer,
+        error: crate::lock::locking::BadAnswer,
     },
     /// The output folder.
     #[error("{}: {error}", path.display())]

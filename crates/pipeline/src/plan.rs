@@ -1,5 +1,6 @@
 //! What a run would do, action by action, and why: complete before anything runs.
 
+pub mod explain;
 mod making;
 mod show;
 
@@ -7,11 +8,11 @@ use std::collections::BTreeMap;
 
 use kernels::{Arch, KernelId, Store};
 
-use crate::compiling::Compiler;
 use crate::events::Phase;
-use crate::key::Key;
-use crate::ledger::LastRun;
+use crate::project::compiling::Compiler;
 use crate::project::{Kernels, Project, shown};
+use crate::work::key::Key;
+use crate::work::ledger::LastRun;
 
 /// The actions in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]

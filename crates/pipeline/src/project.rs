@@ -1,5 +1,12 @@
 //! A pipeline with its lock, its programs' files and its kernels: everything that is read before anything runs.
 
+pub(crate) mod acting;
+pub mod building;
+pub mod clang;
+pub mod compiling;
+pub mod plugin_step;
+pub mod programs;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
@@ -9,20 +16,19 @@ pub use kernels::source::Pattern;
 use kernels::{KernelId, Lock, Store, source};
 use plugin::{Class, SourceKernel};
 
-use crate::building::Builder;
-use crate::conform;
 use crate::events::{Events, Phase};
+use crate::file::selection::Selection;
 use crate::file::{Given, KernelSource, Package, PipelineFile};
-use crate::locking::{self, Chosen, Request};
+use crate::host::conform;
+use crate::host::trust;
+use crate::lock::locking::{self, Chosen, Request};
+use crate::lock::sources::{SourceError, Sources};
 use crate::outcome::Error;
-use crate::patience::Patience;
-use crate::plugin_step::{Role, Step};
-use crate::problem::{At, Invalid, Problem, Problems, Text};
-use crate::programs::{self, ProgramFile};
-use crate::selection::Selection;
-use crate::sources::{SourceError, Sources};
-use crate::trust;
-use crate::yaml::Node;
+use crate::project::building::Builder;
+use crate::project::plugin_step::{Role, Step};
+use crate::work::patience::Patience;
+use crate::yaml::problem::{At, Invalid, Problem, Problems, Text, located};
+use programs::ProgramFile;
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -435,15 +441,6 @@ fn request(source: &KernelSource) -> Request {
 
 fn place(file: &PipelineFile, source: &KernelSource) -> String {
     file.place(source.at)
-}
-
-/// The problem at the place in `with:` that a JSON pointer names; a pointer to a key is shown at the key's value.
-pub(crate) fn located(uses: &str, with: &Node, pointer: &str, message: &str, help: Option<&str>) -> Problem {
-    let problem = Problem::new(with.place(pointer), format!("{uses}: {message}"));
-    match help {
-        Some(help) => problem.help(help),
-        None => problem,
-    }
 }
 
 /// `debian {"suites":["sid"]}`

@@ -1,24 +1,26 @@
 //! Running a pipeline: kernels, then packages, then machines, then the summary.
 
+pub(crate) mod relock;
+pub(crate) mod report;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use kernels::{Digest, Store};
 
-use crate::concluding::Concluding;
-use crate::dist::Dist;
-use crate::key::Key;
-use crate::ledger::{End, LastRun};
-use crate::machines::Machines;
+use crate::kernel::works::{Goal, Tools, Worked, Works};
 use crate::outcome::{Code, Error};
-use crate::packaging;
+use crate::package::concluding::Concluding;
+use crate::package::dist::Dist;
+use crate::package::packaging;
+use crate::package::publishing::Publishing;
 use crate::project::{Options, Project};
-use crate::publishing::Publishing;
-use crate::relock;
-use crate::report::Report;
+use crate::run::report::Report;
 use crate::summary::{self, Summary};
-use crate::verifier::{self, Verifier};
-use crate::works::{Goal, Tools, Worked, Works};
+use crate::verify::machines::Machines;
+use crate::verify::verifier::{self, Verifier};
+use crate::work::key::Key;
+use crate::work::ledger::{End, LastRun};
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod fields;
 mod mistakes;
 mod node;
+pub mod problem;
 mod reading;
 
 use serde_saphyr::MergeKeyPolicy;
@@ -11,7 +12,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 pub use fields::Fields;
 pub use node::{Key, Node, Value, shortened};
 
-use crate::problem::{At, Problem, Problems};
+use crate::yaml::problem::{At, Problem, Problems};
 
 /// Larger than any file that a person writes.
 pub const LARGEST: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use btf::Btf;
 use kernels::Arch;
-use pipeline::clang::{Clang, Options};
+use pipeline::project::clang::{Clang, Options};
 use relo_core::{BpfObject, MinimizeOptions};
 
 /// An object as a file and parsed.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use pipeline::chronicle::Chronicle;
+use pipeline::events::chronicle::Chronicle;
 use pipeline::events::{Events, Phase};
 use pipeline::outcome::Code;
 use pipeline::summary::{Cell, Checked, KernelColumn, PackageLine, Row, State, Summary, to_junit};
@@ -140,7 +140,7 @@ fn shipped_pipelines_fit_their_schema() {
     for (name, files) in files {
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
-            let mut problems = pipeline::problem::Problems::default();
+            let mut problems = pipeline::yaml::problem::Problems::default();
             let node = pipeline::yaml::parse(&text, 0, &mut problems).unwrap();
             if let Some(said) = judged(&schema(name), &format!("{}\n", node.to_json())) {
                 assert_eq!(said, "", "{}", file.display());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use kernels::Arch;
-use pipeline::clang::{Clang, Compiled, Error, Options};
+use pipeline::project::clang::{Clang, Compiled, Error, Options};
 use relo_core::{BpfObject, ReloKind};
 
 fn folder() -> PathBuf {

@@ -1,8 +1,8 @@
 //! Entries under `programs:` that a plugin makes objects of.
 
 use super::part::{decode_glob, decode_list, decode_plugin, decode_when};
-use crate::problem::{At, Problems};
-use crate::selection::Selection;
+use crate::file::selection::Selection;
+use crate::yaml::problem::{At, Problems};
 use crate::yaml::{Node, shortened};
 
 /// Sources, and the plugin that makes objects of them.

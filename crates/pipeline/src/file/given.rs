@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use crate::problem::{At, Text, Texts};
+use crate::yaml::problem::{At, Text, Texts};
 
 /// What the command line and the environment say.
 #[derive(Debug, Clone, Default)]

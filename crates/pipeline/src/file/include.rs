@@ -8,7 +8,7 @@ use super::inputs::{self, Inputs};
 use super::part::{Part, decode_when};
 use super::scope::Scope;
 use super::{Reader, decode_version, scope};
-use crate::problem::{At, Problem, Text, place};
+use crate::yaml::problem::{At, Problem, Text, place};
 use crate::yaml::{self, Node, shortened};
 
 /// The fragments that come with btfpipe.

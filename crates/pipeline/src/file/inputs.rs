@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::problem::{At, Problem, Problems};
+use crate::yaml::problem::{At, Problem, Problems};
 use crate::yaml::{Fields, Node, Value, shortened};
 
 /// An input as declared.

@@ -7,8 +7,8 @@ use kernels::{Arch, KernelId};
 use super::decode_name;
 use super::part::{decode_list, decode_when};
 use super::scope::Scope;
-use crate::problem::{At, Problem, Problems};
-use crate::selection::Selection;
+use crate::file::selection::Selection;
+use crate::yaml::problem::{At, Problem, Problems};
 use crate::yaml::{Fields, Node, shortened};
 
 /// A package: which programs for which kernels. It is one file an architecture.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::scope::Scope;
 use super::{KernelSource, ProgramBuilder, ProgramPattern, builders};
-use crate::problem::{At, Problem, Problems};
-use crate::steps::Steps;
+use crate::file::steps::Steps;
+use crate::yaml::problem::{At, Problem, Problems};
 use crate::yaml::{Fields, Node, Value, shortened};
 
 /// The set of programs that a plain list is.
@@ -179,7 +179,7 @@ fn decode_program(node: &Node, set: &str, problems: &mut Problems) -> Option<Pro
 /// A path that may have `*` in it.
 pub(super) fn decode_glob<'a>(node: &'a Node, problems: &mut Problems) -> Option<&'a str> {
     let glob = node.text("a program", problems)?;
-    match crate::glob::Glob::new(glob) {
+    match crate::file::glob::Glob::new(glob) {
         Ok(_) => Some(glob),
         Err(reason) => {
             problems.add(node.problem(format!("`{}`: {reason}", shortened(glob))));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::inputs::is_name;
-use crate::problem::{At, Problem, Problems};
+use crate::yaml::problem::{At, Problem, Problems};
 use crate::yaml::{Fields, Key, Node, Value, shortened};
 
 /// A profile as declared.

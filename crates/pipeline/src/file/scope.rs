@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::given::{Environment, NoVariable};
-use crate::problem::{At, Problem, Problems};
+use crate::yaml::problem::{At, Problem, Problems};
 use crate::yaml::{Node, Value, shortened};
 
 /// What `${…}` can stand for in one text.
@@ -78,7 +78,7 @@ impl Scope<'_> {
             _ => {
                 let known = ["input", "profile", "env"];
                 let word = inner.split('.').next().unwrap_or_default();
-                let near = known.iter().find(|known| crate::problem::is_close(word, known));
+                let near = known.iter().find(|known| crate::yaml::problem::is_close(word, known));
                 let hint = near.and_then(|near| {
                     let (_, name) = inner.split_once('.')?;
                     Some(format!("did you mean `${{{near}.{name}}}`?"))

@@ -8,7 +8,7 @@ use kernels::Digest;
 
 use super::confinement::find_on_path;
 use super::{Plugin, PluginError};
-use crate::glob::Glob;
+use crate::file::glob::Glob;
 
 /// Paths of the machine are not in it: two clones of a repository have the same plugins.
 pub(super) fn of(plugin: &Plugin) -> Result<Digest, PluginError> {

@@ -7,28 +7,28 @@ use kernels::{Arch, KernelId, Store};
 use serde::de::DeserializeOwned;
 
 use super::{Action, Runs, action};
-use crate::building::{AtWork, LockedBtfs};
-use crate::compiling::Compiler;
-use crate::concluding;
-use crate::content::{self, Held, Known};
-use crate::dist::Shipped;
-use crate::engine::ProgramSet;
 use crate::events::Phase;
 use crate::file::Package;
-use crate::key::Key;
-use crate::laying_out;
-use crate::ledger::LastRun;
-use crate::locking::{Chosen, Why};
-use crate::made::{self, Made};
-use crate::packaging::{self, Packed, Settings};
-use crate::plugin_step::Step;
-use crate::programs;
+use crate::file::steps;
+use crate::kernel::content::{self, Held, Known};
+use crate::kernel::engine::ProgramSet;
+use crate::kernel::made::{self, Made};
+use crate::kernel::transforming::Subject;
+use crate::kernel::works::{set_of, subject};
+use crate::lock::locking::{Chosen, Why};
+use crate::package::concluding;
+use crate::package::dist::Shipped;
+use crate::package::laying_out;
+use crate::package::packaging::{self, Packed, Settings};
 use crate::project::Project;
-use crate::steps;
-use crate::transforming::Subject;
-use crate::verifier::Verifier;
-use crate::verifying;
-use crate::works::{set_of, subject};
+use crate::project::building::{AtWork, LockedBtfs};
+use crate::project::compiling::Compiler;
+use crate::project::plugin_step::Step;
+use crate::project::programs;
+use crate::verify::verifier::Verifier;
+use crate::verify::verifying;
+use crate::work::key::Key;
+use crate::work::ledger::LastRun;
 
 pub(super) struct Making<'a> {
     project: &'a Project,

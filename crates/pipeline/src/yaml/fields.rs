@@ -2,7 +2,7 @@
 
 use super::node::shortened;
 use super::{Key, Node};
-use crate::problem::{At, Problem, Problems, is_close};
+use crate::yaml::problem::{At, Problem, Problems, is_close};
 
 /// A mapping read key by key: what was never asked for is unknown.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use serde_saphyr::Error;
 
 use super::reading::at_of;
-use crate::problem::{At, Problem};
+use crate::yaml::problem::{At, Problem};
 
 const INDENT: &str = "entries of one list or mapping begin in the same column";
 const BRACKETS: &str = "every `[` needs its `]`, every `{` its `}`";

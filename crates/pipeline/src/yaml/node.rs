@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Fields;
-use crate::problem::{At, Problem, Problems};
+use crate::yaml::problem::{At, Problem, Problems};
 
 /// A YAML value and where it stands.
 #[derive(Debug, Clone)]

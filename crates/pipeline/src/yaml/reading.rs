@@ -7,7 +7,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
 use super::{Key, Node, Value};
-use crate::problem::At;
+use crate::yaml::problem::At;
 
 pub(super) fn at_of(location: Location) -> At {
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX).max(1);

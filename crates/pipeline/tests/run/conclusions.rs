@@ -1,9 +1,9 @@
 //! What plugins do with a release, by those that are shipped: made again when it changed, and not when something failed.
 
-use pipeline::ledger::End;
 use pipeline::outcome::Code;
 use pipeline::plan::Runs;
 use pipeline::run::Finished;
+use pipeline::work::ledger::End;
 
 use crate::fixture::{World, pipeline, program};
 use crate::plugins::{has_programs, has_python, put, ship};

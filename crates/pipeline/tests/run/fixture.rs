@@ -10,13 +10,13 @@ use kernels::{Arch, Digest, Lock, Store};
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use pipeline::events::{Event, Events, Level, Listener, Task};
+use pipeline::kernel::works::Tools;
+use pipeline::lock::sources::{SourceError, Sources};
 use pipeline::outcome::Error;
-use pipeline::patience::Patience;
 use pipeline::plan::{Plan, Runs, plan};
 use pipeline::project::{Options, Project};
 use pipeline::run::{Finished, run};
-use pipeline::sources::{SourceError, Sources};
-use pipeline::works::Tools;
+use pipeline::work::patience::Patience;
 use plugin::{Class, SourceKernel, SourcePackage};
 use serde_json::Value;
 
@@ -147,7 +147,10 @@ impl World {
         self.run_compiling(&|_: &Path, _: Arch| Err("no compiler here".to_owned()))
     }
 
-    pub fn run_compiling(&self, compiler: &dyn pipeline::compiling::Compiler) -> Result<Finished, Error> {
+    pub fn run_compiling(
+        &self,
+        compiler: &dyn pipeline::project::compiling::Compiler,
+    ) -> Result<Finished, Error> {
         let events = Events::new(&self.heard);
         run(&self.options, Tools { sources: &self.source, compiler, events })
     }

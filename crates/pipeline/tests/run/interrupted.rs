@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pipeline::events::{Event, Events, Listener, Phase};
+use pipeline::kernel::works::Tools;
 use pipeline::outcome::Code;
 use pipeline::run::run;
-use pipeline::stop::Stop;
-use pipeline::works::Tools;
+use pipeline::work::stop::Stop;
 
 use crate::fixture::World;
 

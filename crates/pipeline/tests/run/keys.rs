@@ -49,7 +49,7 @@ fn one_changed_program_costs_what_depends_on_it() {
         .actions
         .actions
         .iter()
-        .filter(|action| action.step == "minimize" && action.end != pipeline::ledger::End::Kept)
+        .filter(|action| action.step == "minimize" && action.end != pipeline::work::ledger::End::Kept)
         .map(|action| action.subject.as_str())
         .collect();
     assert_eq!(again, [format!("{ARM} for test-two"), format!("{OLD} for test-two")]);

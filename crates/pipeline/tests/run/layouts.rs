@@ -1,12 +1,12 @@
 //! Packages in the layouts of others, other words for versions, and what a release says of itself.
 
 use bundle::{Bundle, Checksums, Digest, Layout, Manifest};
-use pipeline::bundles::{Form, verify};
+use pipeline::commands::bundles::{Form, verify};
+use pipeline::commands::tools::Voice;
 use pipeline::file::Environment;
 use pipeline::outcome::Code;
 use pipeline::plan::Runs;
 use pipeline::project::Project;
-use pipeline::tools::Voice;
 
 use crate::fixture::{ARM, OLD, World, pipeline};
 use crate::plugins::{has_python, put};

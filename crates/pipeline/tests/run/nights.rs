@@ -4,10 +4,10 @@ use std::path::Path;
 
 use kernels::Arch;
 use pipeline::commands::night;
+use pipeline::commands::night::Morning;
 use pipeline::events::Events;
-use pipeline::night::Morning;
+use pipeline::kernel::works::Tools;
 use pipeline::outcome::Code;
-use pipeline::works::Tools;
 
 use crate::fixture::{NEW, OLD, SID, World, deb, kernel_btf, program};
 

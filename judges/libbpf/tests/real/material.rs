@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kernels::{Arch, Lock, LockedKernel, Store};
-use pipeline::clang::{Clang, Options};
+use pipeline::project::clang::{Clang, Options};
 
 /// A kernel's BTFs.
 pub struct Kernel {
