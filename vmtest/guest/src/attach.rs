@@ -4,10 +4,11 @@
 //! attached only.
 
 mod actor;
+mod disk;
 mod event;
 mod files;
-mod hardware;
 mod memory;
+mod module;
 mod network;
 mod processes;
 
@@ -43,8 +44,8 @@ const DEEDS: [(&str, Do); 12] = [
     ("exec_event", processes::start_program),
     ("exit_event", processes::end),
     ("file_event", files::create_and_remove),
-    ("io_event", hardware::read_disk),
-    ("module_event", hardware::load_module),
+    ("io_event", disk::read),
+    ("module_event", module::load),
     ("oom_event", memory::run_out),
     ("open_event", files::open),
     ("signal_event", processes::send_signal),

@@ -3,6 +3,8 @@
 
 // The program with the older libbpf only relocates and loads.
 #[cfg(not(feature = "at-once"))]
+mod btf;
+#[cfg(not(feature = "at-once"))]
 mod events;
 #[cfg(not(feature = "at-once"))]
 mod prepare;
@@ -18,6 +20,7 @@ use crate::compare::Insn;
 
 #[cfg(not(feature = "at-once"))]
 pub use {
+    btf::Btf,
     events::{Link, RingBuffer},
     types::Place,
 };

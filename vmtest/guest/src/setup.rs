@@ -51,6 +51,21 @@ pub fn kernel_btf() -> Option<KernelBtf> {
     Some(KernelBtf { size: bytes.len() as u64, crc32: crc32fast::hash(&bytes) })
 }
 
+/// Where the kernel's own BTF is, in sight of this process, whether or not it is hidden from the others. `None` where the
+/// kernel has none.
+#[allow(unsafe_code)]
+pub fn uncover_kernel_btf() -> io::Result<Option<&'static str>> {
+    let present = || Path::new(KERNEL_BTF).exists();
+    if !present() && Path::new(BTF_FOLDER).exists() {
+        // SAFETY: it only takes a number; from here on this process has mounts of its own.
+        if unsafe { libc::unshare(libc::CLONE_NEWNS) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        unmount(BTF_FOLDER, UnmountFlags::DETACH)?;
+    }
+    Ok(present().then_some(KERNEL_BTF))
+}
+
 /// Makes the kernel's own BTF invisible as long as it lives.
 pub struct Hidden(bool);
 

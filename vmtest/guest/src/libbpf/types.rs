@@ -1,10 +1,10 @@
-//! Where a member is in a type of the object's own: its events say so themselves.
+//! Where a member is in a type: of an object's own, since its events say so themselves, or of the kernel's.
 
 use std::ffi::CString;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::{Object, text};
+use super::text;
 
 const KIND_INT: u32 = 1;
 const KIND_ARRAY: u32 = 3;
@@ -20,9 +20,9 @@ const BIT_FIELDS: u32 = 1 << 31;
 /// Typedefs of typedefs of …
 const DEPTH_MAX: usize = 32;
 
-/// The BTF of an object.
+/// The types of a BTF that lives so long: an object's, or a file's.
 #[derive(Clone, Copy)]
-pub struct Types<'a>(NonNull<libbpf_sys::btf>, PhantomData<&'a Object>);
+pub struct Types<'a>(NonNull<libbpf_sys::btf>, PhantomData<&'a ()>);
 
 /// Where a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl<'a> Types<'a> {
     #[allow(unsafe_code)]
     fn find(self, name: &str, kind: u32) -> Option<u32> {
         let name = CString::new(name).ok()?;
-        // SAFETY: the object is open, and the name lives through the call.
+        // SAFETY: the BTF lives, and the name does through the call.
         let id = unsafe { libbpf_sys::btf__find_by_name_kind(self.0.as_ptr(), name.as_ptr(), kind) };
         u32::try_from(id).ok().filter(|id| *id > 0)
     }
@@ -127,20 +127,21 @@ impl<'a> Types<'a> {
 
     #[allow(unsafe_code)]
     fn get(self, id: u32) -> Option<Type<'a>> {
-        // SAFETY: the object is open; a type that is not null lives as long.
+        // SAFETY: the BTF lives; a type that is not null does as long.
         let head = unsafe { libbpf_sys::btf__type_by_id(self.0.as_ptr(), id).as_ref() }?;
         Some(Type { id, head })
     }
 
+    /// Bytes of a type.
     #[allow(unsafe_code)]
-    fn size(self, id: u32) -> Option<usize> {
-        // SAFETY: the object is open.
+    pub fn size(self, id: u32) -> Option<usize> {
+        // SAFETY: the BTF lives.
         usize::try_from(unsafe { libbpf_sys::btf__resolve_size(self.0.as_ptr(), id) }).ok()
     }
 
     #[allow(unsafe_code)]
     fn name(self, offset: u32) -> &'a str {
-        // SAFETY: the object is open, its names live as long.
+        // SAFETY: the BTF lives, and its names as long.
         unsafe { text(libbpf_sys::btf__name_by_offset(self.0.as_ptr(), offset)) }
     }
 }

@@ -1,4 +1,4 @@
-//! What needs a device, or a file of the kernel's package.
+//! A disk, read past all caches.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,8 +11,8 @@ const DISKS: &str = "/sys/block";
 const BLOCK: usize = 4096;
 const SECTOR: u64 = 512;
 
-/// A process reads a disk's block, past all caches.
-pub fn read_disk(scene: &Scene<'_>) -> Vec<Done> {
+/// A process reads a block.
+pub fn read(scene: &Scene<'_>) -> Vec<Done> {
     vec![Done { what: "a process read a block of a disk", hooks: &[], wants: try_read(scene) }]
 }
 
@@ -54,10 +54,4 @@ fn find_disk() -> Option<(String, PathBuf)> {
         let is_block = fs::metadata(&path).is_ok_and(|seen| seen.file_type().is_block_device());
         is_block.then_some((name, path))
     })
-}
-
-/// Nothing here has a module that fits.
-pub fn load_module(_: &Scene<'_>) -> Vec<Done> {
-    let wants = Err("this machine has no module to load".to_owned());
-    vec![Done { what: "a module was loaded", hooks: &[], wants }]
 }
