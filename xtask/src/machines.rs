@@ -1,4 +1,6 @@
-//! `cargo xtask soak` and `cargo xtask times`: the release's kernels, booted over and over.
+//! `cargo xtask soak`, `cargo xtask attach` and `cargo xtask times`: the release's kernels, booted over and over.
+
+mod document;
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,15 +10,12 @@ use xshell::{Shell, cmd};
 
 use crate::packages::{self, RUN, TEST};
 use crate::{Error, Outcome, guest, run, sources};
+use document::Part;
 
 const PIPELINE: &str = "pipelines/release.yaml";
 /// Has more kernels, under a lock of its own; `cargo xtask bench` measures with the same.
 const MORE: &str = "pipelines/bench.yaml";
-const DOCUMENT: &str = "docs/machines.md";
 const BOOTS: &str = "300";
-
-/// Where the document's second part starts, which is what the soak writes; `times` writes the first.
-const SOAK: &str = "\n## One boot after the other\n";
 
 /// Boots COUNT times, the kernels in turn; prints what was wrong, and the flakes, and writes them into the document.
 pub fn soak(shell: &Shell, arguments: &[String]) -> Outcome {
@@ -26,32 +25,21 @@ pub fn soak(shell: &Shell, arguments: &[String]) -> Outcome {
         other => return Err(format!("soak takes a number of boots, not {other:?}").into()),
     };
     let Machines { program, kernels, more } = Machines::build(shell)?;
-    // What it says after each boot is for whoever waits.
-    let ended = Command::new(program)
-        .args(["soak", count])
-        .args([kernels, more])
-        .current_dir(shell.current_dir())
-        .stderr(Stdio::inherit())
-        .output()?;
-    let table = String::from_utf8(ended.stdout)?;
-    print!("{table}");
-    if !ended.status.success() {
+    let Some(table) = table_of(Command::new(program).args(["soak", count]).args([kernels, more]), shell)?
+    else {
         return Ok(ExitCode::FAILURE);
-    }
-    let document = shell.current_dir().join(DOCUMENT);
-    let text = fs::read_to_string(&document)?;
-    let (times, _) = text.split_once(SOAK).unwrap_or((&text, ""));
+    };
     let soak = format!(
-        "{SOAK}\nWritten by `cargo xtask soak`, on {}, emulated (TCG). Each boot checks a tool of libbpf-tools with a good \
+        "Written by `cargo xtask soak`, on {}, emulated (TCG). Each boot checks a tool of libbpf-tools with a good \
          BTF and with one in which the members of `task_struct` moved by 8 bytes. *Wrong*: another verdict than identical \
          and mismatch, or a QEMU that stayed behind. *Flake*: a boot without an answer, made again.\n\n{table}",
         machine()?
     );
-    fs::write(document, format!("{times}{soak}"))?;
+    document::write(&shell.current_dir(), Part::Soak, &soak)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Attaches our programs on the same kernels, and prints what they reported.
+/// Attaches our programs on the same kernels; prints what they reported, and writes it into the document.
 pub fn attach(shell: &Shell, _: &[String]) -> Outcome {
     let Machines { program, kernels, more } = Machines::build(shell)?;
     let objects = shell.create_temp_dir()?;
@@ -59,12 +47,28 @@ pub fn attach(shell: &Shell, _: &[String]) -> Outcome {
         sources::compile_for(shell, define, &shell.create_dir(objects.path().join(arch))?)?;
     }
     let objects = objects.path();
-    let ended = Command::new(program)
-        .arg("attach")
-        .args([objects, &kernels, &more])
-        .current_dir(shell.current_dir())
-        .status()?;
-    Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let Some(table) = table_of(Command::new(program).arg("attach").args([objects, &kernels, &more]), shell)?
+    else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let attached = format!(
+        "Written by `cargo xtask attach`, on {}, emulated (TCG). The programs of `pipelines/programs`, attached with a \
+         minimized BTF; what they watch is done in the machine. *Reported*: the event says what was done, field by field. \
+         After it stands how the same BTF was found when the members of one struct moved by 8 bytes: by the *event*, which then \
+         says something else, or does not come; or already by the *load*, which says nothing of events.\n\n{table}",
+        machine()?
+    );
+    document::write(&shell.current_dir(), Part::Attached, &attached)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the program prints, printed as well; `None` where it found something wrong. What it says after each boot is for
+/// whoever waits.
+fn table_of(program: &mut Command, shell: &Shell) -> Result<Option<String>, Error> {
+    let ended = program.current_dir(shell.current_dir()).stderr(Stdio::inherit()).output()?;
+    let table = String::from_utf8(ended.stdout)?;
+    print!("{table}");
+    Ok(ended.status.success().then_some(table))
 }
 
 /// Measures cold and warm starts, and writes the document.
@@ -72,17 +76,13 @@ pub fn times(shell: &Shell, _: &[String]) -> Outcome {
     let Machines { program, kernels, more } = Machines::build(shell)?;
     let table = cmd!(shell, "{program} times {kernels} {more}").read()?;
     let text = format!(
-        "# Machines: how long they take\n\n\
-         Written by `cargo xtask times`, on {}, emulated (TCG), medians of three. *Cold*: from QEMU's start to the \
+        "Written by `cargo xtask times`, on {}, emulated (TCG), medians of three. *Cold*: from QEMU's start to the \
          guest's first word. *Restored*: the same from a kept state. *Objects*: from QEMU's start to the last verdict; \
          each is loaded three times and compared. The objects are the first ten of Debian's libbpf-tools.\n\n{table}\n",
         machine()?
     );
     print!("{text}");
-    let document = shell.current_dir().join(DOCUMENT);
-    let before = fs::read_to_string(&document)?;
-    let soak = before.find(SOAK).map_or("", |at| &before[at..]);
-    fs::write(document, format!("{text}{soak}"))?;
+    document::write(&shell.current_dir(), Part::Times, &text)?;
     Ok(ExitCode::SUCCESS)
 }
 

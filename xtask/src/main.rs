@@ -98,7 +98,7 @@ const TASKS: &[Task] = &[
     Task {
         name: "attach",
         arguments: "",
-        about: "attach our programs on the kernels of docs/machines.md, do what they watch, compare what they report",
+        about: "attach our programs on the kernels of docs/machines.md; writes there what they reported of what was done",
         run: machines::attach,
     },
     Task {
