@@ -208,6 +208,7 @@ impl<'a> Watch<'a> {
             let mut qmp = feed::restore(control, state)?;
             feed::fill(feed.memory, feed.work)?;
             feed::go_on(&mut qmp)?;
+            give_disk(&mut qmp, feed)?;
             feed::tell(&self.results)?;
             Ok(qmp)
         });
@@ -218,7 +219,8 @@ impl<'a> Watch<'a> {
 
     /// The guest waits: keeps its state, and gives the checks. A state that cannot be kept costs a boot some other day.
     fn feed(&mut self, events: &mut dyn FnMut(VmEvent)) -> Result<(), Failure> {
-        let Some(Feed { memory, work, start: Start::Boot { states, key }, .. }) = self.boot.feed else {
+        let Some(feed @ Feed { memory, work, start: Start::Boot { states, key }, .. }) = self.boot.feed
+        else {
             return Ok(());
         };
         let opened = self.take_control().and_then(|control| Ok(feed::open(control)?));
@@ -227,9 +229,12 @@ impl<'a> Watch<'a> {
             Ok(bytes) => events(VmEvent::StateKept { bytes }),
             Err(reason) => events(VmEvent::StateNotKept { reason: reason.to_string() }),
         }
-        let fed = feed::fill(memory, work).and_then(|()| feed::tell(&self.results));
+        let fed = give_disk(&mut qmp, feed).and_then(|()| {
+            feed::fill(memory, work)?;
+            Ok(feed::tell(&self.results)?)
+        });
         self.qmp = Some(qmp);
-        fed.map_err(|error| self.cannot_feed(error.into()))
+        fed.map_err(|reason| self.cannot_feed(reason))
     }
 
     fn take_control(&mut self) -> Result<UnixStream, FeedError> {
@@ -366,6 +371,10 @@ impl<'a> Watch<'a> {
     fn seconds(&self) -> f64 {
         self.start.elapsed().as_secs_f64()
     }
+}
+
+fn give_disk(qmp: &mut Qmp, feed: Feed<'_>) -> Result<(), FeedError> {
+    feed.disk.map_or(Ok(()), |bus| Ok(feed::plug_disk(qmp, bus)?))
 }
 
 /// Lines of the results as they come; the channel closes with the stream.

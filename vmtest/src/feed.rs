@@ -10,6 +10,7 @@ use std::thread;
 
 use serde_json::json;
 
+use crate::qemu::DISK_BYTES;
 use crate::qmp::{Qmp, QmpError};
 use crate::states::{self, Key, StateFolder};
 use crate::wire;
@@ -28,6 +29,8 @@ pub struct Feed<'a> {
     pub work: &'a [u8],
     /// What the guest says before it waits: the number on the kernel's command line.
     pub boot_nonce: &'a str,
+    /// The bus that gets a disk when the machine is up: a state with one can't be kept.
+    pub disk: Option<&'static str>,
     /// From cold or from a kept state.
     pub start: Start<'a>,
 }
@@ -117,6 +120,14 @@ pub fn open(control: UnixStream) -> Result<Qmp, QmpError> {
 /// Lets a stopped machine run.
 pub fn go_on(qmp: &mut Qmp) -> Result<(), QmpError> {
     qmp.execute("cont", json!({})).map(drop)
+}
+
+/// Plugs a disk into the running machine.
+pub fn plug_disk(qmp: &mut Qmp, bus: &str) -> Result<(), QmpError> {
+    let zeros = json!({ "driver": "null-co", "node-name": "disk", "read-zeroes": true, "size": DISK_BYTES });
+    qmp.execute("blockdev-add", zeros)?;
+    let disk = json!({ "driver": "nvme", "serial": "btfpipe", "drive": "disk", "bus": bus });
+    qmp.execute("device_add", disk).map(drop)
 }
 
 /// Puts the checks into the shared memory. A restored machine overwrites it while it is restored: afterwards, then.

@@ -98,6 +98,11 @@ impl Machine {
     }
 }
 
+/// The place for a disk that comes later; no name of a property.
+const PORT: &str = "late";
+/// Of zeros.
+pub const DISK_BYTES: u64 = 128 << 30;
+
 /// One boot's command line.
 #[derive(Debug, Clone)]
 pub struct Command<'a> {
@@ -121,7 +126,8 @@ pub struct Command<'a> {
     pub pass_seconds: u64,
     /// For a guest that waits for its checks.
     pub shared: Option<Shared<'a>>,
-    /// With a disk, for programs that watch one: 128 GiB of zeros.
+    /// With a disk, for programs that watch one; in a machine that waits for its checks with a place for one, since a
+    /// disk can't be kept in a state.
     pub disk: bool,
 }
 
@@ -159,14 +165,38 @@ impl Command<'_> {
         if let Some(shared) = self.shared {
             line.add_shared(shared);
         }
-        // Microvm has no PCI.
-        if self.disk && self.machine != Machine::Microvm {
-            line.add(&["-drive", "if=none,id=disk,driver=null-co,read-zeroes=on,size=128G"]);
-            line.add(&["-device", "nvme,serial=btfpipe,drive=disk"]);
+        if self.disk {
+            self.add_disk(&mut line);
         }
         line.add(&["-append", &self.kernel_parameters()]);
         line.0.extend(["-kernel".into(), self.kernel.into(), "-initrd".into(), self.initramfs.into()]);
         line.0
+    }
+
+    fn add_disk(&self, line: &mut Line) {
+        match (self.shared, self.machine) {
+            // It has no PCI.
+            (_, Machine::Microvm) => {}
+            (None, _) => {
+                let disk = format!("if=none,id=disk,driver=null-co,read-zeroes=on,size={DISK_BYTES}");
+                line.add(&["-drive", &disk, "-device", "nvme,serial=btfpipe,drive=disk"]);
+            }
+            // Its bus takes one at any time.
+            (Some(_), Machine::Pc) => {}
+            (Some(_), Machine::Q35 | Machine::Virt) => {
+                line.add(&["-device", &format!("pcie-root-port,id={PORT}")]);
+            }
+        }
+    }
+
+    /// The bus for a disk that is plugged in when the machine is up, if it is to have one.
+    pub fn late_disk(&self) -> Option<&'static str> {
+        let bus = match self.machine {
+            Machine::Q35 | Machine::Virt => Some(PORT),
+            Machine::Pc => Some("pci.0"),
+            Machine::Microvm => None,
+        };
+        bus.filter(|_| self.disk)
     }
 
     fn cpu(&self) -> &'static str {
@@ -262,6 +292,10 @@ mod tests {
     }
 
     fn line_of(machine: Machine, accel: Accel, shared: Option<Shared<'_>>) -> Vec<OsString> {
+        command_of(machine, accel, shared).line()
+    }
+
+    fn command_of(machine: Machine, accel: Accel, shared: Option<Shared<'_>>) -> Command<'_> {
         Command {
             qemu: Path::new("/q"),
             machine,
@@ -275,7 +309,6 @@ mod tests {
             shared,
             disk: false,
         }
-        .line()
     }
 
     #[track_caller]
@@ -329,6 +362,22 @@ mod tests {
         check_has(&restores, &["-S", "-incoming", "defer"]);
         restores.retain(|word| !["-S", "-incoming", "defer"].contains(&&*word.to_string_lossy()));
         assert_eq!(boots, restores);
+    }
+
+    #[test]
+    fn a_disk_from_the_start_or_later() {
+        let shared = Shared { file: Path::new("/s"), mib: 4, restore: false };
+        let check = |machine, shared, words: &[&str], late| {
+            let command = Command { disk: true, ..command_of(machine, Accel::Tcg, shared) };
+            check_has(&command.line(), words);
+            let disks = command.line().iter().filter(|word| word.to_string_lossy().contains("nvme")).count();
+            assert_eq!((disks, command.late_disk()), (usize::from(shared.is_none()), late), "{machine:?}");
+        };
+        let disk = ["-device", "nvme,serial=btfpipe,drive=disk"];
+        check(Machine::Q35, None, &disk, Some(PORT));
+        check(Machine::Virt, Some(shared), &["-device", "pcie-root-port,id=late"], Some(PORT));
+        check(Machine::Pc, Some(shared), &[], Some("pci.0"));
+        assert_eq!(command_of(Machine::Q35, Accel::Tcg, None).late_disk(), None);
     }
 
     #[test]

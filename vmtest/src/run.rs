@@ -130,11 +130,10 @@ fn prepare<'a>(
     let path = spec.work.join("initramfs.cpio");
     let cannot_write = |error: io::Error| format!("cannot write into {}: {error}", spec.work.display());
     fs::write(&path, &archive).map_err(cannot_write)?;
-    let warm = match spec.states.as_ref().filter(|_| !spec.attach) {
+    let warm = match &spec.states {
         None => None,
-        Some(states) => {
-            Warm::prepare(states, &inputs.programs, checks, config, &spec.work).map_err(cannot_write)?
-        }
+        Some(states) => Warm::prepare(states, &inputs.programs, checks, config, spec.attach, &spec.work)
+            .map_err(cannot_write)?,
     };
     // The archive and its unpacked content are in memory at the same time.
     let archive_mib = u32::try_from(archive.len() >> 20).unwrap_or(u32::MAX);
@@ -373,7 +372,8 @@ impl Run<'_> {
             Some(file) => Start::Restore { state: file },
             None => Start::Boot { states: warm.states, key: &state.key },
         };
-        let feed = Feed { memory: &memory, work: &work, boot_nonce: command.nonce, start };
+        let disk = command.late_disk();
+        let feed = Feed { memory: &memory, work: &work, boot_nonce: command.nonce, disk, start };
         let shared = Shared { file: &memory, mib: warm.mib, restore: how == How::Restore };
         let line = Command { initramfs: &warm.initramfs, shared: Some(shared), ..command.clone() };
         let fed = self.boot(&line, Some((feed, &nonce)), events);

@@ -100,8 +100,8 @@ pub struct VmSpec {
     pub old_libbpf: Option<PathBuf>,
     /// The oldest libbpf that the guest may be linked with, major and minor version.
     pub oldest_libbpf: (u32, u32),
-    /// Attach what loads, and do in the machine what it watches. Machines that are kept are not used then: the disk that
-    /// this takes cannot be kept.
+    /// Attach what loads, and do in the machine what it watches. That takes a disk, which a machine that is kept gets
+    /// when it is up.
     pub attach: bool,
 }
 

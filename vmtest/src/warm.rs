@@ -35,9 +35,11 @@ impl<'a> Warm<'a> {
         programs: &Programs,
         checks: &'a [Check],
         config: Option<&'a [u8]>,
+        attach: bool,
         work: &Path,
     ) -> io::Result<Option<Self>> {
         let (manifest, files) = initramfs::gather(checks, config);
+        let manifest = Manifest { attach, ..manifest };
         let bytes: usize = files.iter().map(|(path, content)| path.len() + content.len() + 64).sum();
         // The rest of the list is less than this.
         let bytes = bytes + serde_json::to_vec(&manifest)?.len() + 4096;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -50,7 +50,7 @@ fn read_until(mut pipe: File, deadline: Instant) -> io::Result<Option<Vec<u8>>> 
     let mut chunk = vec![0; 64 << 10];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || !wait_readable(&pipe, left)? {
+        if left.is_zero() || !wait_readable(pipe.as_fd(), left)? {
             return Ok(None);
         }
         match pipe.read(&mut chunk)? {
@@ -60,9 +60,10 @@ fn read_until(mut pipe: File, deadline: Instant) -> io::Result<Option<Vec<u8>>> 
     }
 }
 
-fn wait_readable(pipe: &File, left: Duration) -> io::Result<bool> {
+/// Until something can be read; false when the time is over.
+pub fn wait_readable(pipe: BorrowedFd<'_>, left: Duration) -> io::Result<bool> {
     let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-    let mut fds = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
+    let mut fds = [PollFd::from_borrowed_fd(pipe, PollFlags::IN)];
     Ok(poll(&mut fds, Some(&timeout))? > 0)
 }
 

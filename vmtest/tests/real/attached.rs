@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vmtest::{Check, Ran, Verdict, VmSpec};
+use vmtest::{Check, ObjectVerdict, Ran, StateFolder, Verdict, VmSpec};
 
-use super::{Setup, check, mutate, release, run, setup};
+use super::{Setup, check, mutate, run, setup};
 
-/// They read of a process, of a connection, of a file.
-const PROGRAMS: [&str; 3] = ["signals", "tcpconns", "filelife"];
+/// They read of a process, of a connection, of a file, of a module.
+const PROGRAMS: [&str; 4] = ["signals", "tcpconns", "filelife", "modules"];
+/// For which the machine gets a disk, and where it reads of it.
+const WITH_DISK: (&str, &str) = ("biolat", "request");
 
 fn compile(setup: &Setup, program: &str) -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pipelines/programs");
@@ -21,12 +23,12 @@ fn compile(setup: &Setup, program: &str) -> PathBuf {
     to
 }
 
-fn checks(setup: &Setup, kernel: &Path, object: &Path) -> [Check; 2] {
+fn checks(setup: &Setup, kernel: &Path, object: &Path, moved: &str) -> [Check; 2] {
     let good = setup.min_btf(kernel, &[object.to_owned()]);
     let damaged = mutate::Btf::parse(good.clone());
     let structs = damaged.structs();
-    let (task, _) = structs.iter().find(|(_, name)| name == "task_struct").expect("task_struct");
-    [check(object, &good, "good"), check(object, &damaged.moved(*task, 8), "moved")]
+    let (moved, _) = structs.iter().find(|(_, name)| name == moved).expect("a struct that it reads");
+    [check(object, &good, "good"), check(object, &damaged.moved(*moved, 8), "moved")]
 }
 
 #[test]
@@ -34,13 +36,19 @@ fn attached_programs_report_what_was_done() {
     let Some(setup) = setup("attached_programs_report_what_was_done") else {
         return;
     };
-    let kernel =
-        setup.kernels.iter().find(|kernel| release(kernel).starts_with("6.1.")).expect("a 6.1 kernel");
+    let kernel = setup.kernel("6.1.");
     let objects = PROGRAMS.map(|program| compile(&setup, program));
-    let checks: Vec<Check> = objects.iter().flat_map(|object| checks(&setup, kernel, object)).collect();
+    let checks: Vec<Check> =
+        objects.iter().flat_map(|object| checks(&setup, kernel, object, "task_struct")).collect();
     let (report, verdicts) = run(&VmSpec { attach: true, ..setup.spec(kernel) }, &checks);
     assert_eq!(verdicts.len(), checks.len());
-    for verdict in &verdicts {
+    assert_found(&verdicts);
+    println!("{} checks, attached: {:.1} s", verdicts.len(), report.seconds);
+}
+
+/// All programs report with a good BTF, and none with the other.
+fn assert_found(verdicts: &[ObjectVerdict]) {
+    for verdict in verdicts {
         assert!(!verdict.programs.is_empty(), "{verdict:#?}");
         let attached = |ran| {
             verdict
@@ -53,5 +61,25 @@ fn attached_programs_report_what_was_done() {
             _ => assert!(attached(Ran::Wrong) && verdict.verdict == Verdict::Mismatch, "{verdict:#?}"),
         }
     }
-    println!("{} checks, attached: {:.1} s", verdicts.len(), report.seconds);
+}
+
+/// A machine that is kept gets its disk when it is up: no state can have one.
+#[test]
+fn a_kept_machine_attaches_as_a_booted_one() {
+    let Some(setup) = setup("a_kept_machine_attaches_as_a_booted_one") else {
+        return;
+    };
+    let kernel = setup.kernel("6.1.");
+    let (program, moved) = WITH_DISK;
+    let checks = checks(&setup, kernel, &compile(&setup, program), moved);
+    let states = StateFolder { folder: setup.work.path().join("states"), limit: 1 << 30 };
+    let mut spec = VmSpec { attach: true, states: Some(states), ..setup.spec(kernel) };
+    spec.kernel = setup.unpacked(kernel);
+    for restored in [false, true] {
+        let (report, verdicts) = run(&spec, &checks);
+        assert_eq!(report.attempts.last().map(|last| last.restored), Some(restored));
+        assert_eq!(verdicts.len(), checks.len());
+        assert_found(&verdicts);
+        println!("restored {restored}: {:.1} s", report.seconds);
+    }
 }

@@ -93,6 +93,20 @@ impl Setup {
         spec
     }
 
+    /// The first of a series, e.g. `6.1.`.
+    fn kernel(&self, series: &str) -> &Path {
+        let found = self.kernels.iter().find(|kernel| release(kernel).starts_with(series));
+        found.unwrap_or_else(|| panic!("BTFPIPE_VM_KERNELS has no kernel {series}x"))
+    }
+
+    /// Its ELF file, as the step `verify` boots it.
+    fn unpacked(&self, kernel: &Path) -> PathBuf {
+        let vmlinux = self.work.path().join("vmlinux");
+        let image = fs::read(kernel).expect("kernel");
+        fs::write(&vmlinux, kernels::image::unpack(&image).expect("image").bytes).expect("vmlinux");
+        vmlinux
+    }
+
     fn full_btf(&self, kernel: &Path) -> PathBuf {
         self.btfs.join(format!("{}.btf", name(kernel)))
     }
@@ -213,10 +227,7 @@ fn the_last_machine_answers_when_the_others_fail() {
     for kernel in setup.kernels.iter().take(1) {
         let mut spec = setup.spec(kernel);
         spec.qemu = Some(script.clone());
-        let vmlinux = setup.work.path().join("vmlinux");
-        let image = fs::read(kernel).expect("kernel");
-        fs::write(&vmlinux, kernels::image::unpack(&image).expect("image").bytes).expect("vmlinux");
-        spec.fallback_kernel = Some(std::mem::replace(&mut spec.kernel, vmlinux));
+        spec.fallback_kernel = Some(std::mem::replace(&mut spec.kernel, setup.unpacked(kernel)));
         let (report, verdicts) = run(&spec, &[check(&objects[0], &setup.min_btf(kernel, &objects), "min")]);
         let machines: Vec<_> = report.attempts.iter().map(|attempt| attempt.machine.as_str()).collect();
         assert_eq!(machines, ["q35", "pc", "microvm"]);

@@ -2,12 +2,24 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+use crate::fork::wait_readable;
 
 use super::actor::{Done, Scene, Want, Wants};
 
 const DISKS: &str = "/sys/block";
+const DRIVER: &str = "/sys/bus/pci/drivers/nvme";
+/// How long a disk that was plugged in may take to come up.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// To whom the kernel itself tells of new devices.
+const FROM_KERNEL: u32 = 1;
 const BLOCK: usize = 4096;
 const SECTOR: u64 = 512;
 
@@ -17,8 +29,11 @@ pub fn read(scene: &Scene<'_>) -> Vec<Done> {
 }
 
 fn try_read(scene: &Scene<'_>) -> Wants {
-    let (name, path) =
-        find_disk().ok_or("this machine has no disk: its kernel has no driver for NVMe built in")?;
+    if !Path::new(DRIVER).exists() {
+        return Err("this machine has no disk: its kernel has no driver for NVMe built in".to_owned());
+    }
+    let disk = wait_for_disk().map_err(|error| format!("devices: {error}"))?;
+    let (name, path) = disk.ok_or_else(|| format!("no disk came up within {PATIENCE:?}"))?;
     // Four bits more are a place that begins with a block, too.
     let sector = u64::from_str_radix(scene.token, 16).map_err(|error| error.to_string())? << 4;
     let actor = scene.act(|_| {
@@ -43,6 +58,41 @@ fn try_read(scene: &Scene<'_>) -> Wants {
         ("operation", Want::Number(0)),
         ("disk", Want::Text(name)),
     ])
+}
+
+/// A disk that was plugged into the running machine may not be up yet.
+fn wait_for_disk() -> io::Result<Option<(String, PathBuf)>> {
+    let news = News::listen()?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = find_disk();
+        if found.is_some() || !news.wait(deadline)? {
+            return Ok(found);
+        }
+    }
+}
+
+/// What the kernel tells of its devices.
+struct News(OwnedFd);
+
+impl News {
+    fn listen() -> io::Result<Self> {
+        let protocol = Some(netlink::KOBJECT_UEVENT);
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, protocol)?;
+        bind(&socket, &SocketAddrNetlink::new(0, FROM_KERNEL))?;
+        Ok(News(socket))
+    }
+
+    /// Until something is new; false when the time is over.
+    fn wait(&self, deadline: Instant) -> io::Result<bool> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || !wait_readable(self.0.as_fd(), left)? {
+            return Ok(false);
+        }
+        // Whatever it is, the list of disks says more.
+        recv(&self.0, &mut [0_u8; 4096], RecvFlags::DONTWAIT)?;
+        Ok(true)
+    }
 }
 
 fn find_disk() -> Option<(String, PathBuf)> {
