@@ -166,10 +166,9 @@ pub(crate) mod tests {
     }
 
     /// A path, and the content unless it was too large.
-    type File = (String, Option<Vec<u8>>);
+    pub(crate) type File = (String, Option<Vec<u8>>);
 
-    /// Wants all up to 1000 bytes.
-    #[derive(Default)]
+    /// Wants all up to 1000 bytes, but what is called unwanted.
     struct All(Vec<File>);
 
     impl Visit for All {
@@ -181,9 +180,16 @@ pub(crate) mod tests {
         }
     }
 
+    /// What a visitor is shown.
+    pub(crate) fn shown(
+        visit_files: impl FnOnce(&mut dyn Visit) -> Result<(), FormatError>,
+    ) -> Result<Vec<File>, FormatError> {
+        let mut all = All(Vec::new());
+        visit_files(&mut all).map(|()| all.0)
+    }
+
     fn visit(deb: &[u8]) -> Result<Vec<File>, FormatError> {
-        let mut all = All::default();
-        visit_files(deb, &mut all).map(|()| all.0)
+        shown(|all| visit_files(deb, all))
     }
 
     #[test]

@@ -158,6 +158,7 @@ fn skip(from: &mut impl Read, bytes: u64, at: u64) -> Result<(), FormatError> {
 pub(crate) mod tests {
     use super::*;
     use crate::compression::tests::encode;
+    use crate::deb::tests::{File, shown};
 
     /// A package with these files; `None` is no compression.
     pub(crate) fn make_rpm(compression: Option<Compression>, files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -193,24 +194,8 @@ pub(crate) mod tests {
         rpm
     }
 
-    /// A path, and the content unless it was too large.
-    type File = (String, Option<Vec<u8>>);
-
-    #[derive(Default)]
-    struct All(Vec<File>);
-
-    impl Visit for All {
-        fn limit(&mut self, path: &str) -> Option<usize> {
-            (!path.starts_with("unwanted")).then_some(1000)
-        }
-        fn take(&mut self, path: &str, content: Result<Vec<u8>, FormatError>) {
-            self.0.push((path.to_owned(), content.ok()));
-        }
-    }
-
     fn visit(rpm: &[u8]) -> Result<Vec<File>, FormatError> {
-        let mut all = All::default();
-        visit_files(rpm, &mut all).map(|()| all.0)
+        shown(|all| visit_files(rpm, all))
     }
 
     #[test]
