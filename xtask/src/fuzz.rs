@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use xshell::{Shell, cmd};
 
 use crate::packages::{self, RUN, TEST};
-use crate::{Error, Outcome, guest};
+use crate::{Error, Outcome, guest, run};
 
 const TARGETS: [&str; 9] =
     ["btf", "btf_ext", "elf", "index", "relocate", "minimize", "prepare", "bundle", "pack"];
@@ -73,15 +73,20 @@ fn run(
             );
         }
         // libFuzzer tells much more; only its figures matter while nothing is found.
-        for figure in ["number_of_executed_units", "slowest_unit_time_sec", "peak_rss_mb"] {
-            let line = log.lines().find_map(|line| line.strip_prefix("stat::")?.strip_prefix(figure));
-            eprintln!("  {figure}{}", line.ok_or("libFuzzer printed no figures")?);
-        }
+        let figure = |name: &str| {
+            let line = log.lines().find_map(|line| line.strip_prefix("stat::")?.strip_prefix(name));
+            line.map(|rest| format!("{name}{rest}")).ok_or("libFuzzer printed no figures")
+        };
+        let figures = ["number_of_executed_units", "slowest_unit_time_sec", "peak_rss_mb"];
+        let figures = figures.into_iter().map(figure).collect::<Result<Vec<_>, _>>()?;
+        // In one line: others speak meanwhile.
+        eprintln!("  {target}: {}", figures.join(", "));
     }
     Ok(())
 }
 
-fn build(shell: &Shell) -> Result<PathBuf, Error> {
+/// Builds the targets; where they are then.
+pub fn build(shell: &Shell) -> Result<PathBuf, Error> {
     let target_dir = guest::target_folder(shell).join("fuzz/build");
     // Named, so that build scripts, which the fuzzer is not linked to, are compiled without coverage.
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
@@ -109,14 +114,8 @@ fn seeds(shell: &Shell, folder: &Path, btf: &Path) -> Result<(), Error> {
             .run()?;
         objects.push(object);
     }
-    cmd!(
-        shell,
-        "cargo run --quiet --locked --package relo-core --example seeds -- {folder} {btf} {objects...}"
-    )
-    .quiet()
-    .run()?;
-    cmd!(shell, "cargo run --quiet --locked --package bundle --example bundle_seeds -- {folder}")
-        .quiet()
-        .run()?;
+    let (seeds, bundle_seeds) = (run::example(shell, "seeds")?, run::example(shell, "bundle_seeds")?);
+    cmd!(shell, "{seeds} {folder} {btf} {objects...}").quiet().run()?;
+    cmd!(shell, "{bundle_seeds} {folder}").quiet().run()?;
     Ok(())
 }

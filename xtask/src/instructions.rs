@@ -180,11 +180,10 @@ fn compile(shell: &Shell, folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 fn make_kernel(shell: &Shell, folder: &Path, objects: &[PathBuf]) -> Result<PathBuf, Error> {
     let (joined, made, kernel) = (folder.join("joined.btf"), folder.join("made"), folder.join("kernel.btf"));
-    // As the tests were built: what is measured is another program.
-    let cargo = "run --quiet --locked --package relo-core --example";
-    let cargo = &cargo.split(' ').collect::<Vec<_>>();
-    cmd!(shell, "cargo {cargo...} join -- {joined} {objects...}").quiet().run()?;
-    cmd!(shell, "cargo {cargo...} vary -- 1 1 {COPIES} {made} {joined}").quiet().run()?;
+    // Not optimized as what is measured, which is another program.
+    let (join, vary) = (run::example(shell, "join")?, run::example(shell, "vary")?);
+    cmd!(shell, "{join} {joined} {objects...}").quiet().run()?;
+    cmd!(shell, "{vary} 1 1 {COPIES} {made} {joined}").quiet().run()?;
     let [one] = &files(&made)?[..] else { return Err("the generator made no kernel".into()) };
     fs::rename(one, &kernel)?;
     Ok(kernel)

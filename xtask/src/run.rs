@@ -25,6 +25,15 @@ pub fn run(shell: &Shell, arguments: &[String]) -> Outcome {
 /// Static and at a fixed place: finding and joining libraries is a good part of what a short command takes.
 const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
+/// The packages of the machine that builds: all but the guest, which has a target and flags of its own.
+pub const HOSTED: [&str; 3] = ["--workspace", "--exclude", "vmtest-guest"];
+
+/// An example, built as the tests are: with another choice of packages features differ, and all is compiled once more.
+pub fn example(shell: &Shell, name: &str) -> Result<PathBuf, Error> {
+    cmd!(shell, "cargo build --quiet --locked {HOSTED...} --example {name}").quiet().run()?;
+    Ok(guest::target_folder(shell).join("debug/examples").join(name))
+}
+
 /// Builds btfpipe with the guest inside, and the plugins written in Rust beside it.
 pub fn build(shell: &Shell) -> Result<PathBuf, Error> {
     let guests = guest::build(shell)?;
