@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Instant;
 use std::{env, fs};
 
@@ -148,7 +149,7 @@ fn check(object: &Path, btf: &[u8], label: &str) -> Check {
 }
 
 /// Runs and prints times and verdicts.
-fn run(spec: &VmSpec, checks: &[Check]) -> (VmReport, Vec<ObjectVerdict>) {
+fn run(spec: &VmSpec, checks: &[Check]) -> Answer {
     let start = Instant::now();
     let report = vmtest::run(spec, checks, &mut |event| match event {
         VmEvent::CheckBegin { .. } | VmEvent::CheckEnd { .. } => {}
@@ -185,22 +186,38 @@ fn run(spec: &VmSpec, checks: &[Check]) -> (VmReport, Vec<ObjectVerdict>) {
     (report, verdicts)
 }
 
+/// A report, and the verdicts in it.
+type Answer = (VmReport, Vec<ObjectVerdict>);
+
+impl Setup {
+    /// What a kernel says of these objects, each with what bpftool keeps for all of them.
+    fn ask(&self, kernel: &Path, objects: &[PathBuf]) -> Answer {
+        let btf = self.min_btf(kernel, objects);
+        let checks: Vec<Check> = objects.iter().map(|object| check(object, &btf, "min")).collect();
+        run(&self.spec(kernel), &checks)
+    }
+
+    /// What each kernel says of all objects: asked once, as it takes half a minute, for every test that looks at it.
+    fn answers(&self) -> &'static [Answer] {
+        static ANSWERS: OnceLock<Vec<Answer>> = OnceLock::new();
+        ANSWERS.get_or_init(|| self.kernels.iter().map(|kernel| self.ask(kernel, &self.objects)).collect())
+    }
+}
+
 #[test]
 fn every_object_is_identical_on_every_kernel() {
     let Some(setup) = setup("every_object_is_identical_on_every_kernel") else {
         return;
     };
     assert!(!setup.kernels.is_empty() && !setup.objects.is_empty());
-    for kernel in &setup.kernels {
-        let btf = setup.min_btf(kernel, &setup.objects);
-        let checks: Vec<Check> = setup.objects.iter().map(|object| check(object, &btf, "min")).collect();
-        let (report, verdicts) = run(&setup.spec(kernel), &checks);
+    assert_eq!(setup.answers().len(), setup.kernels.len());
+    for (kernel, (report, verdicts)) in setup.kernels.iter().zip(setup.answers()) {
         assert_eq!(report.kernel_release, Some(release(kernel)));
         let full = fs::read(setup.full_btf(kernel)).expect("full BTF");
         let seen = report.kernel_btf.expect("kernel BTF");
         assert_eq!((seen.size, seen.crc32), (full.len() as u64, crc32fast::hash(&full)));
         let mut counts = BTreeMap::new();
-        for verdict in &verdicts {
+        for verdict in verdicts {
             *counts.entry(verdict.verdict).or_insert(0) += 1;
             assert!(verdict.is_identical() && !verdict.verdict.is_failure(), "{verdict:#?}");
         }
