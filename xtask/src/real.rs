@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use xshell::{Shell, cmd};
+use xshell::{Cmd, Shell, cmd};
 
+use crate::run::HOSTED;
 use crate::{Error, fuzz, guest, run};
 
 const PIPELINE: &str = "pipelines/release.yaml";
@@ -29,10 +32,38 @@ pub fn real(shell: &Shell) -> Result<(), Error> {
     killed(shell, &program, &third, takes)?;
     same_files(&first, &third)?;
     cmd!(shell, "{program} extract {PIPELINE} {kernels}").run()?;
-    tests(shell, &kernels)?;
     let mut btfs: Vec<PathBuf> = shell.read_dir(kernels.join("btf"))?;
     btfs.sort();
-    fuzz::smoke(shell, btfs.last().ok_or("no BTF was extracted")?)
+    let btf = btfs.last().ok_or("no BTF was extracted")?;
+    let tests = Tests::new(shell, &kernels)?;
+    at_once(
+        shell,
+        |shell| tests.with_machines(shell),
+        |shell| {
+            tests.without_machines(shell)?;
+            fuzz::smoke(shell, btf)
+        },
+    )
+}
+
+/// A machine takes one processor: what needs none has the other meanwhile. Both go on to their ends.
+fn at_once(
+    shell: &Shell,
+    first: impl FnOnce(&Shell) -> Result<(), Error> + Send,
+    second: impl FnOnce(&Shell) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let shell_of_first = shell.clone();
+    let (first, second) = thread::scope(|scope| {
+        // Errors stay in their threads, their words don't.
+        let first = scope.spawn(move || first(&shell_of_first).map_err(|error| error.to_string()));
+        let second = second(shell).map_err(|error| error.to_string());
+        (first.join().unwrap_or_else(|panic| resume_unwind(panic)), second)
+    });
+    match (first, second) {
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(first), Err(second)) => Err(format!("{first}, and {second}").into()),
+        (Err(error), Ok(())) | (Ok(()), Err(error)) => Err(error.into()),
+    }
 }
 
 /// A second run has nothing to do, opens no connection, and says so.
@@ -56,27 +87,55 @@ fn verified(shell: &Shell, program: &Path, dist: &Path) -> Result<(), Error> {
 }
 
 /// Every crate's tests that ask for `BTFPIPE_REAL=1`.
-fn tests(shell: &Shell, kernels: &Path) -> Result<(), Error> {
-    let guests = guest::build(shell)?;
-    if guests.len() < 4 {
-        let wanted = "guests for x86_64 and arm64 are wanted, each with its older libbpf";
-        return Err(format!("{wanted}, and there are only {guests:?}").into());
+struct Tests {
+    /// What cargo is told: how to start a test.
+    runner: String,
+}
+
+impl Tests {
+    /// With the guests, and the kernels of the release.
+    fn new(shell: &Shell, kernels: &Path) -> Result<Tests, Error> {
+        let guests = guest::build(shell)?;
+        if guests.len() < 4 {
+            let wanted = "guests for x86_64 and arm64 are wanted, each with its older libbpf";
+            return Err(format!("{wanted}, and there are only {guests:?}").into());
+        }
+        let folders =
+            [("BTFPIPE_VM_KERNELS", kernels.join("kernels")), ("BTFPIPE_VM_BTFS", kernels.join("btf"))];
+        let mut runner = vec!["env".to_owned(), "BTFPIPE_REAL=1".to_owned()];
+        runner.extend(folders.iter().chain(&guests).map(|(name, path)| format!("{name}={}", path.display())));
+        // Only the tests' environment: a build script that is told of guests embeds them, and all that stands on it would be
+        // compiled once more.
+        let runner = format!("target.{}-unknown-linux-gnu.runner={runner:?}", std::env::consts::ARCH);
+        Ok(Tests { runner })
     }
-    let mut leave = vec![
-        ("BTFPIPE_REAL", "1".into()),
-        ("BTFPIPE_VM_KERNELS", kernels.join("kernels").into_os_string()),
-        ("BTFPIPE_VM_BTFS", kernels.join("btf").into_os_string()),
-    ];
-    leave.extend(guests.into_iter().map(|(name, path)| (name, path.into_os_string())));
-    // The same packages as in the stage "tests": with fewer, features differ, and all is compiled once more.
-    let cargo = "test --locked --workspace --exclude vmtest-guest";
-    let cargo = &cargo.split(' ').collect::<Vec<_>>();
-    cmd!(shell, "cargo {cargo...} --test real --test bpftool -- --nocapture --test-threads=1")
-        .envs(leave.clone())
-        .run()?;
-    // The plugin host with the real plugin; unit tests, since it looks inside.
-    cmd!(shell, "cargo {cargo...} --quiet --lib -- host::").envs(leave).run()?;
-    Ok(())
+
+    /// Those that boot, one after the other.
+    fn with_machines(&self, shell: &Shell) -> Result<(), Error> {
+        let machines = ["--test", "machines", "--", "--nocapture", "--test-threads=1"];
+        self.cargo(shell).args(machines).run().map_err(Error::from)
+    }
+
+    /// The others. What they say is said at their end: the machines speak meanwhile.
+    fn without_machines(&self, shell: &Shell) -> Result<(), Error> {
+        let real = ["--test", "real", "--test", "bpftool", "--", "--nocapture", "--test-threads=1"];
+        // The plugin host with the real plugin; unit tests, since it looks inside.
+        let host = ["--quiet", "--lib", "--", "host::"];
+        for arguments in [&real[..], &host] {
+            let ran = self.cargo(shell).args(arguments).ignore_status().output()?;
+            eprint!("{}{}", String::from_utf8_lossy(&ran.stderr), String::from_utf8_lossy(&ran.stdout));
+            if !ran.status.success() {
+                return Err(format!("cargo test {}: {}", arguments.join(" "), ran.status).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The same packages as in the stage "tests": with fewer, features differ, and all is compiled once more.
+    fn cargo<'a>(&self, shell: &'a Shell) -> Cmd<'a> {
+        let runner = &self.runner;
+        cmd!(shell, "cargo test --locked {HOSTED...} --config {runner}")
+    }
 }
 
 /// Kills a run early, and one that boots: nothing half written, no machine left behind, and the next run ends well.
@@ -89,7 +148,7 @@ fn killed(shell: &Shell, program: &Path, dist: &Path, takes: Duration) -> Result
             .current_dir(shell.current_dir())
             .stdin(Stdio::null())
             .spawn()?;
-        std::thread::sleep(takes * percent / 100);
+        thread::sleep(takes * percent / 100);
         let children = children(run.id())?;
         run.kill()?;
         if run.wait()?.success() {
@@ -132,7 +191,7 @@ fn ended(processes: &[PathBuf]) -> Result<(), Error> {
         if start.elapsed() > Duration::from_secs(5) {
             return Err(format!("{} outlived the run that started it", left.display()).into());
         }
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
     Ok(())
 }
@@ -167,4 +226,22 @@ fn release(dist: &Path) -> std::io::Result<BTreeSet<String>> {
     let mut names: BTreeSet<String> = names.collect::<std::io::Result<_>>()?;
     names.retain(|name| name.ends_with(".tar.zst") || name == "SHA256SUMS");
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_go_on_to_their_ends_and_are_heard() {
+        let shell = Shell::new().unwrap();
+        let said = |first: Result<(), &'static str>, second: Result<(), &'static str>| {
+            let both = at_once(&shell, |_| Ok(first?), |_| Ok(second?));
+            both.map_err(|error| error.to_string())
+        };
+        assert_eq!(said(Ok(()), Ok(())), Ok(()));
+        assert_eq!(said(Err("machines"), Ok(())), Err("machines".to_owned()));
+        assert_eq!(said(Ok(()), Err("fuzz")), Err("fuzz".to_owned()));
+        assert_eq!(said(Err("machines"), Err("fuzz")), Err("machines, and fuzz".to_owned()));
+    }
 }
