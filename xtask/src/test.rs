@@ -1,13 +1,17 @@
 //! `cargo xtask test`: what a change must pass, on a developer's machine and in CI alike.
 
+use std::fs;
+use std::panic::resume_unwind;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use xshell::{Shell, cmd};
 
 use crate::instructions::{self, Verdict};
 use crate::packages::{self, RUN, TEST};
-use crate::{Error, Outcome, guest, real};
+use crate::run::{self, HOSTED};
+use crate::{Error, Outcome, fuzz, guest, real};
 
 /// One stage of the tests, and what became of it.
 struct Stage {
@@ -31,12 +35,11 @@ pub fn test(shell: &Shell, arguments: &[String]) -> Outcome {
         [flag] if flag == "--quick" => true,
         other => return Err(format!("test takes --quick or nothing, not {other:?}").into()),
     };
+    let start = Instant::now();
     let installed = packages::install(shell, &[RUN, TEST]);
-    let mut stages = vec![
-        stage("format", || cmd!(shell, "cargo fmt --all --check").run()),
-        stage("lints", || clippy(shell)),
-        stage("tests", || tests(shell, installed.is_ok())),
-    ];
+    let mut stages = vec![stage("format", || cmd!(shell, "cargo fmt --all --check").run())];
+    let lints_and_tests =
+        || [stage("lints", || clippy(shell)), stage("tests", || tests(shell, installed.is_ok()))];
     let why_not = match (&installed, quick) {
         (_, true) => Some("--quick".to_owned()),
         (Err(error), false) => Some(format!("packages are missing: {error}")),
@@ -44,12 +47,15 @@ pub fn test(shell: &Shell, arguments: &[String]) -> Outcome {
     };
     match why_not {
         Some(reason) => {
-            for name in ["guest", "instructions", "real"] {
+            stages.extend(lints_and_tests());
+            for name in ["guest", "builds", "instructions", "real"] {
                 stages.push(Stage { name, end: End::Skipped(reason.clone()), took: Duration::ZERO });
             }
         }
         None => {
-            stages.push(stage("guest", || guest::test(shell)));
+            stages.extend(side_by_side(shell, lints_and_tests, |shell| {
+                [stage("guest", || guest::test(shell)), stage("builds", || builds(shell))]
+            }));
             // The gate stands with the figures that it compares with.
             if shell.path_exists(instructions::BASELINE) {
                 stages.push(instructions(shell));
@@ -57,7 +63,42 @@ pub fn test(shell: &Shell, arguments: &[String]) -> Outcome {
             stages.push(stage("real", || real::real(shell)));
         }
     }
-    Ok(conclude(&stages))
+    Ok(conclude(&stages, start.elapsed()))
+}
+
+/// Beside the lints and the tests, which wait as much as they work, the guest is tested, and what later stages run is
+/// built.
+fn side_by_side(
+    shell: &Shell,
+    first: impl FnOnce() -> [Stage; 2],
+    beside: impl FnOnce(&Shell) -> [Stage; 2] + Send,
+) -> Vec<Stage> {
+    let shell = shell.clone();
+    thread::scope(|scope| {
+        let beside = scope.spawn(move || {
+            yield_to_tests(&shell);
+            beside(&shell)
+        });
+        let mut stages = Vec::from(first());
+        stages.extend(beside.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        stages
+    })
+}
+
+/// Tests have limits of time, what is started from this thread has none.
+fn yield_to_tests(shell: &Shell) {
+    let thread = fs::read_link("/proc/thread-self").unwrap_or_default();
+    let thread = thread.file_name().unwrap_or_default();
+    if let Err(error) = cmd!(shell, "renice --priority 10 --pid {thread}").quiet().ignore_stdout().run() {
+        eprintln!("builds go on as fast as tests: {error}");
+    }
+}
+
+/// What fails here fails again, in the stage that needs it.
+fn builds(shell: &Shell) -> Result<(), Error> {
+    run::build(shell)?;
+    fuzz::build(shell)?;
+    Ok(())
 }
 
 /// The expected messages of the wrong pipelines, written anew.
@@ -85,16 +126,12 @@ pub fn tidy(shell: &Shell, _: &[String]) -> Outcome {
 }
 
 fn clippy(shell: &Shell) -> xshell::Result<()> {
-    cmd!(
-        shell,
-        "cargo clippy --quiet --locked --workspace --all-targets --exclude vmtest-guest -- -D warnings"
-    )
-    .run()
+    cmd!(shell, "cargo clippy --quiet --locked {HOSTED...} --all-targets -- -D warnings").run()
 }
 
 /// With all packages there, a test that skips itself is a failure.
 fn tests(shell: &Shell, complete: bool) -> xshell::Result<()> {
-    let mut cargo = cmd!(shell, "cargo test --quiet --locked --workspace --exclude vmtest-guest");
+    let mut cargo = cmd!(shell, "cargo test --quiet --locked {HOSTED...}");
     if complete {
         cargo = cargo.env("BTFPIPE_NO_SKIPS", "1");
     }
@@ -132,7 +169,7 @@ fn stage<E: std::fmt::Display>(name: &'static str, run: impl FnOnce() -> Result<
 }
 
 /// A skipped stage fails only where someone relies on it having run: in CI.
-fn conclude(stages: &[Stage]) -> ExitCode {
+fn conclude(stages: &[Stage], took: Duration) -> ExitCode {
     let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     let mut words = Vec::new();
     let mut good = true;
@@ -153,6 +190,33 @@ fn conclude(stages: &[Stage]) -> ExitCode {
             }
         }
     }
-    eprintln!("xtask test: {}: {}", if good { "passed" } else { "FAILED" }, words.join(", "));
+    let verdict = if good { "passed" } else { "FAILED" };
+    eprintln!("xtask test: {verdict}: {}; {} s in all", words.join(", "), took.as_secs());
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_thread_that_builds_yields() {
+        let shell = Shell::new().unwrap();
+        let niceness = |shell: &Shell| cmd!(shell, "nice").quiet().read().unwrap();
+        let (before, beside) = (niceness(&shell), shell.clone());
+        let yielding = thread::spawn(move || {
+            yield_to_tests(&beside);
+            niceness(&beside)
+        });
+        assert_eq!((yielding.join().unwrap().as_str(), niceness(&shell)), ("10", before));
+    }
+
+    #[test]
+    fn all_four_stages_are_reported() {
+        let done = |name| Stage { name, end: End::Passed, took: Duration::ZERO };
+        let told = |stages: &[Stage]| stages.iter().map(|stage| stage.name).collect::<Vec<_>>();
+        let (shell, quick) = (Shell::new().unwrap(), || [done("lints"), done("tests")]);
+        let beside = |_: &Shell| [done("guest"), done("builds")];
+        assert_eq!(told(&side_by_side(&shell, quick, beside)), ["lints", "tests", "guest", "builds"]);
+    }
 }
