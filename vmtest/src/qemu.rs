@@ -376,7 +376,7 @@ mod tests {
         let disk = ["-device", "nvme,serial=btfpipe,drive=disk"];
         check(Machine::Q35, None, &disk, Some(PORT));
         check(Machine::Virt, Some(shared), &["-device", "pcie-root-port,id=late"], Some(PORT));
-        check(Machine::Pc, Some(shared), &[], Some("pci.0"));
+        check(Machine::Pc, Some(shared), &["-M", "pc"], Some("pci.0"));
         assert_eq!(command_of(Machine::Q35, Accel::Tcg, None).late_disk(), None);
     }
 
