@@ -9,7 +9,7 @@ use btf::Btf;
 use relo_core::{BpfObject, Mode, Target, Wanted, relocate};
 use vmtest::{Check, Verdict};
 
-use crate::{MATRIX, check, mutate, name, release, run, setup};
+use crate::{MATRIX, check, mutate, name, run, setup};
 
 /// Fewer damaged BTFs than this show little.
 const VARIANTS: usize = 60;
@@ -35,8 +35,7 @@ fn damage_is_found() {
     let Some(setup) = setup("damage_is_found") else {
         return;
     };
-    let kernel =
-        setup.kernels.iter().find(|kernel| release(kernel).starts_with("6.1.")).expect("a 6.1 kernel");
+    let kernel = setup.kernel("6.1.");
     let (mut good, mut cases) = (Vec::new(), Vec::new());
     for object in setup.objects_named(&MATRIX) {
         let btf = setup.min_btf(kernel, std::slice::from_ref(&object));

@@ -280,8 +280,7 @@ fn type_ids_are_told_apart_from_mismatches() {
     let Some(setup) = setup("type_ids_are_told_apart_from_mismatches") else {
         return;
     };
-    let kernel =
-        setup.kernels.iter().find(|kernel| release(kernel).starts_with("6.1.")).expect("a 6.1 kernel");
+    let kernel = setup.kernel("6.1.");
     let object = compile(&setup, "type_ids.bpf.c");
     let btf = setup.min_btf(kernel, std::slice::from_ref(&object));
     let damaged = mutate::Btf::parse(btf.clone());
@@ -347,8 +346,7 @@ fn a_restored_machine_judges_as_a_booted_one() {
     let Some(setup) = setup("a_restored_machine_judges_as_a_booted_one") else {
         return;
     };
-    let kernel =
-        setup.kernels.iter().find(|kernel| release(kernel).starts_with("6.1.")).expect("a 6.1 kernel");
+    let kernel = setup.kernel("6.1.");
     let mut checks = Vec::new();
     for object in setup.objects_named(&MATRIX) {
         let btf = setup.min_btf(kernel, std::slice::from_ref(&object));

@@ -88,8 +88,8 @@ fn notes(findings: &[Finding], subjects: &[Subject]) -> BTreeMap<String, Vec<Str
             let kernels = notes.entry(note).or_default();
             kernels.extend(subjects.get(finding.kernel).map(short));
         };
-        for Seen { name, word, why } in finding.programs.iter().filter(|seen| seen.word != "reported") {
-            add(format!("{}, `{name}`: {word}: {}", finding.object, first_line(why)));
+        for Seen { name, why, .. } in finding.programs.iter().filter(|seen| seen.word != "reported") {
+            add(format!("{}, `{name}`: {}", finding.object, first_line(why)));
         }
         for (programs, how) in
             [(&finding.damaged.by_load, "found by the load"), (&finding.damaged.missed, "MISSED")]
