@@ -99,8 +99,24 @@ impl Checker {
     fn timed(&self, entry: &Entry, ours: bool, hidden: bool) -> Timed {
         let start = Instant::now();
         let pass = self.pass(entry, ours, hidden);
-        let outcome = if entry.old_libbpf { old_libbpf::run(&pass) } else { pass::run(&pass) };
+        let outcome = match entry.old_libbpf {
+            true => self.with_functions(entry, old_libbpf::run(&pass)),
+            false => pass::run(&pass),
+        };
         (outcome, start.elapsed().as_millis() as u32)
+    }
+
+    /// The older libbpf does not tell where a program's functions start. It puts them where the current one does, which
+    /// tells, and was asked before.
+    fn with_functions(&self, entry: &Entry, mut outcome: Outcome) -> Outcome {
+        let current = self.full.get(&(entry.elf.clone(), false));
+        for program in &mut outcome.programs {
+            let known = current.and_then(|current| current.find_program(&program.name));
+            if let Some(known) = known.filter(|known| known.insn_cnt == program.insn_cnt) {
+                program.funcs.clone_from(&known.funcs);
+            }
+        }
+        outcome
     }
 
     fn pass<'a>(&self, entry: &'a Entry, ours: bool, hidden: bool) -> pass::Pass<'a> {

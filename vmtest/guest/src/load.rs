@@ -16,7 +16,7 @@ pub fn relocate(object: &mut Object) -> Result<(), i32> {
 }
 
 /// Where the relocated program's functions start: instruction index, and the FUNC's type id.
-pub fn functions(_: &Object, program: Program<'_>) -> Vec<(u32, u32)> {
+pub fn functions(program: Program<'_>) -> Vec<(u32, u32)> {
     program.func_info()
 }
 

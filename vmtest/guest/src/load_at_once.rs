@@ -21,11 +21,9 @@ pub fn relocate(object: &mut Object) -> Result<(), i32> {
     object.load()
 }
 
-/// Where the relocated program's functions start, as far as that is known: instruction index, and the FUNC's type id. This
-/// libbpf does not tell where it put subprograms.
-pub fn functions(object: &Object, program: Program<'_>) -> Vec<(u32, u32)> {
-    let id = object.types().and_then(|types| types.find_function(program.name()));
-    id.map(|id| (0, id)).into_iter().collect()
+/// This libbpf does not tell where the relocated program's functions start.
+pub fn functions(_: Program<'_>) -> Vec<(u32, u32)> {
+    Vec::new()
 }
 
 /// Relocates what the object has, and has the kernel load it; whoever started this process watches the time.
@@ -71,14 +69,13 @@ fn conclude(
     (failed, mut relocated): (&Failed, Relocated),
 ) -> Outcome {
     let mut outcome = outcome(object, pass, end, log::tail(said), failed, false);
-    for (program, opened) in outcome.programs.iter_mut().zip(object.programs()) {
+    for program in &mut outcome.programs {
         let Some(insns) = relocated.remove(&program.name) else {
             continue;
         };
         if program.load == Load::NotReached && end == PassEnd::Ok {
             program.load = Load::Ok;
         }
-        program.funcs = functions(object, opened);
         program.insn_cnt = Some(insns.len() as u32);
         program.insns = insns;
     }

@@ -157,7 +157,7 @@ pub fn outcome(
             section: program.section().to_owned(),
             needs_kernel_btf,
             load,
-            funcs: if relocated { functions(object, program) } else { Vec::new() },
+            funcs: if relocated { functions(program) } else { Vec::new() },
             insn_cnt: relocated.then_some(insns.len() as u32),
             insns,
             name,

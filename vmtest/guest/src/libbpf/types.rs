@@ -11,8 +11,6 @@ const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
-#[cfg(feature = "at-once")]
-const KIND_FUNC: u32 = 12;
 const KIND_DATASEC: u32 = 15;
 const INT_SIGNED: u32 = 1;
 /// A struct's offsets have a bit field's width in their upper byte.
@@ -50,12 +48,6 @@ impl<'a> Types<'a> {
     /// The id of a struct of this name.
     pub fn find_struct(self, name: &str) -> Option<u32> {
         self.find(name, KIND_STRUCT)
-    }
-
-    /// The id of a function of this name.
-    #[cfg(feature = "at-once")]
-    pub fn find_function(self, name: &str) -> Option<u32> {
-        self.find(name, KIND_FUNC)
     }
 
     /// Where `a.b.3` is in a struct: members of members, and elements.
