@@ -2,6 +2,8 @@
 
 pub mod chronicle;
 pub(crate) mod echo;
+#[cfg(test)]
+mod page;
 pub mod profile;
 pub mod progress;
 

@@ -227,24 +227,9 @@ impl Recorded {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::events::page::Page;
     use crate::events::{Events, Phase};
-
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn what_is_written_is_read() {
@@ -261,7 +246,7 @@ mod tests {
         events.warn("look");
         let summary = crate::summary::tests::example();
         chronicle.end(Some(&summary), Code::Failed, "something FAILED").unwrap();
-        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let text = page.text();
         assert!(
             text.contains(r#""event":"acted","action":1,"plugin":"mine","took_us":3000,"busy_us":1500}"#),
             "{text}"

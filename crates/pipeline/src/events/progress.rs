@@ -325,26 +325,11 @@ fn style(template: &str) -> ProgressStyle {
 mod tests {
     use super::*;
     use crate::events::Events;
+    use crate::events::page::Page;
 
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Page {
-        fn lines(&self) -> Vec<String> {
-            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-            text.lines().map(|line| line[9..].to_owned()).collect()
-        }
+    /// Without the times.
+    fn lines_of(page: &Page) -> Vec<String> {
+        page.text().lines().map(|line| line[9..].to_owned()).collect()
     }
 
     #[test]
@@ -356,8 +341,8 @@ mod tests {
         events.begin(Phase::Fetch, "debian/13").failed("gone");
         events.warn("look here");
         let wanted = ["extract  debian/12: nothing to do, in the store", "fetch    debian/13: FAILED: gone"];
-        assert_eq!(page.lines()[..2], wanted);
-        assert_eq!(page.lines()[2], "warning: look here");
+        assert_eq!(lines_of(&page)[..2], wanted);
+        assert_eq!(lines_of(&page)[2], "warning: look here");
     }
 
     #[test]
@@ -367,10 +352,12 @@ mod tests {
         let events = Events::new(&lines);
         let task = events.begin(Phase::Verify, "debian/12");
         task.moved(1, Some(4), "objects");
-        while !page.lines().iter().any(|line| line.contains("25% objects")) {
+        while !lines_of(&page).iter().any(|line| line.contains("25% objects")) {
             std::thread::yield_now();
         }
-        assert!(page.lines().iter().any(|line| line.starts_with("still at work: verify   debian/12 (0 s")));
+        assert!(
+            lines_of(&page).iter().any(|line| line.starts_with("still at work: verify   debian/12 (0 s"))
+        );
     }
 
     #[test]
